@@ -1,0 +1,28 @@
+"""Fixtures that every room shares: real data beside the checkout, and peers that import without CUDA."""
+
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("MPLBACKEND", "Agg")
+# torchvision's wheels are built for CUDA builds of torch: without its compiled operators this module can't register.
+sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets; CI has it, a checkout on its own skips the tests that need it."""
+    folder = Path(os.environ.get("STRIATE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder}: set STRIATE_TEST_DATA")
+    return folder
