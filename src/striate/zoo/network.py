@@ -12,8 +12,8 @@ Init = Callable[[nn.Module], None]
 class ZooNet(nn.Module):
     """head(stages(stem(x))), logits always.    (n, c, h, w) -> (n, k)
 
-    `init` is called on every module after construction and on the layer that `reset_head` makes. `img_size` is
-    the side that a flatten before the first dense layer fixes; None where any side from `min_side` on will do.
+    `init` is called on every module after construction and on the layer that `reset_head` makes. `img_size`
+    is the side that a flatten before the first dense layer fixes; None where any from `min_side` on will do.
     """
 
     def __init__(
