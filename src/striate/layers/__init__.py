@@ -1,0 +1,46 @@
+"""Building blocks: every layer a plain nn.Module, usable alone and in a diagram.  (n, c, h, w) throughout."""
+
+from torch.nn import BatchNorm2d, Dropout, Dropout2d, Flatten, Identity, Linear
+
+from striate.layers.activation import ACTIVATIONS, activation
+from striate.layers.conv import Conv2d, depthwise, pointwise
+from striate.layers.dropout import DropConnectConv2d, DropConnectLinear, StochasticDepth
+from striate.layers.geometry import leftover, output_size, same_pads
+from striate.layers.maxout import Maxout
+from striate.layers.merge import Add, Concat
+from striate.layers.norm import LocalResponseNorm
+from striate.layers.pool import AvgPool2d, DepthMaxPool, GlobalAvgPool, GlobalMaxPool, MaxPool2d, MinPool2d
+from striate.layers.separable import SeparableConv2d
+from striate.layers.squeeze_excite import SqueezeExcite
+
+__all__ = [
+    "ACTIVATIONS",
+    "Add",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Concat",
+    "Conv2d",
+    "DepthMaxPool",
+    "DropConnectConv2d",
+    "DropConnectLinear",
+    "Dropout",
+    "Dropout2d",
+    "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "Identity",
+    "Linear",
+    "LocalResponseNorm",
+    "MaxPool2d",
+    "Maxout",
+    "MinPool2d",
+    "SeparableConv2d",
+    "SqueezeExcite",
+    "StochasticDepth",
+    "activation",
+    "depthwise",
+    "leftover",
+    "output_size",
+    "pointwise",
+    "same_pads",
+]
