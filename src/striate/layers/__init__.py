@@ -6,6 +6,7 @@ from striate.layers.activation import ACTIVATIONS, activation
 from striate.layers.conv import Conv2d, depthwise, pointwise
 from striate.layers.dropout import DropConnectConv2d, DropConnectLinear, StochasticDepth
 from striate.layers.geometry import leftover, output_size, same_pads
+from striate.layers.init import SCHEMES, initialise
 from striate.layers.maxout import Maxout
 from striate.layers.merge import Add, Concat
 from striate.layers.norm import LocalResponseNorm
@@ -15,6 +16,7 @@ from striate.layers.squeeze_excite import SqueezeExcite
 
 __all__ = [
     "ACTIVATIONS",
+    "SCHEMES",
     "Add",
     "AvgPool2d",
     "BatchNorm2d",
@@ -39,6 +41,7 @@ __all__ = [
     "StochasticDepth",
     "activation",
     "depthwise",
+    "initialise",
     "leftover",
     "output_size",
     "pointwise",

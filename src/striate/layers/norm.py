@@ -9,8 +9,8 @@ from striate.errors import UsageError
 class LocalResponseNorm(nn.Module):
     """y = x / (k + alpha * mean(x^2))^beta over `size` channels, or size x size pixels of the same channel.
 
-    (n, c, h, w) -> (n, c, h, w).  What lies outside counts as zero.  Through the mean alpha is that of torch, ONNX
-    and Caffe; TensorFlow and AlexNet's paper take the sum, so their alpha is ours / size.
+    (n, c, h, w) -> (n, c, h, w).  What lies outside counts as zero.  Alpha is thus that of torch, ONNX and
+    Caffe; TensorFlow and AlexNet's paper take the sum, so their alpha is ours / size.
     """
 
     def __init__(
