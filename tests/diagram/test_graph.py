@@ -48,7 +48,7 @@ def test_windows_are_given_as_height_and_width_with_four_pads() -> None:
     assert same.args["pads"] == (1, 2, 1, 2)
     assert same.args["weight"] == (8, 2, 4, 4)
     assert same.params == ("1.weight", "1.bias")
-    assert pad.args["pads"] == (3, 4, 1, 2)
+    assert pad.args["pad"] == (1, 2, 3, 4)
     assert pool.args["pads"] == (1, 1, 1, 1)
 
 
@@ -98,6 +98,7 @@ def test_identity_and_dropout_keep_the_branches_apart() -> None:
     assert ops(graph) == ["input", "identity", "dropout", "add", "conv2d", "add"]
     assert [node.inputs for node in graph.nodes[1:]] == [(0,), (0,), (1, 2), (0,), (3, 4)]
     assert graph.users[0] == (1, 2, 4)
+    assert [node.fresh for node in graph.nodes[1:]] == [False, False, True, True, True]
 
 
 def test_writes_through_a_view_are_not_lost() -> None:
@@ -150,7 +151,9 @@ def test_parametrised_and_pruned_weights_do_not_become_nodes() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
     parametrizations.weight_norm(net[0])
     prune.l1_unstructured(net[1], "weight", 0.5)
-    assert ops(trace(net, (3, 8, 8))) == ["input", "conv2d", "conv2d"]
+    graph = trace(net, (3, 8, 8))
+    assert ops(graph) == ["input", "conv2d", "conv2d"]
+    assert [layer.module for layer in graph.layers] == [net[0], net[1]]
 
 
 @pytest.mark.parametrize("name", ["densenet121", "shufflenet_v2_x1_0", "efficientnet_b0", "vit_b_16"])
@@ -179,6 +182,12 @@ def test_reasons_are_given_where_a_trace_is_impossible() -> None:
         trace(nn.Sequential(nn.Identity(), nn.Conv2d(8, 4, 3)), (3, 8, 8))
     with pytest.raises(TraceError, match="lazy layers"):
         trace(nn.Sequential(nn.LazyConv2d(4, 3)), (3, 8, 8))
+
+
+@pytest.mark.parametrize("shape", [(), (3, 0, 8), (3, -1, 8), (3, 8.5, 8)])
+def test_an_impossible_input_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TraceError, match="positive whole numbers"):
+        trace(nn.Flatten(), shape)
 
 
 def test_a_module_that_shapes_cannot_see_into_is_opaque() -> None:

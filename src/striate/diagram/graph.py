@@ -43,6 +43,7 @@ class Node:
     path: str = ""  # the innermost module call, "" is the network itself
     params: tuple[str, ...] = ()  # parameters that enter here, by their full names
     call: int | None = None  # which call of a leaf module, None: outside any leaf
+    fresh: bool = True  # False: a view of an input, or written in place
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ def trace(
     >>> [(node.op, node.path, node.shape) for node in trace(net, (3, 8, 8)).nodes[:3]]
     [('input', '', (1, 3, 8, 8)), ('conv2d', '0', (1, 8, 6, 6)), ('relu', '1', (1, 8, 6, 6))]
     """
+    if not input_shape or any(not isinstance(side, int) or side < 1 for side in (batch, *input_shape)):
+        raise TraceError(f"input shape {(batch, *input_shape)}: positive whole numbers are wanted")
     shadow = meta_copy(module).eval()
     originals = dict(zip(shadow.modules(), _unwrap(module).modules(), strict=True))
     x = torch.empty((batch, *input_shape), dtype=_float_type(shadow), device="meta")
@@ -206,7 +209,7 @@ class _Tracer(TorchFunctionMode):
         self.stack = [_Call("", shadow, None, tuple(x.shape))]
         self.calls: list[_Call] = []  # every call of a leaf, by number
         for path, module in shadow.named_modules():
-            leaf = not module._modules or isinstance(module, leaves)
+            leaf = not module._modules.keys() - {"parametrizations"} or isinstance(module, leaves)
             if path or leaf:
                 module.register_forward_pre_hook(functools.partial(self._enter, path, leaf))
                 module.register_forward_hook(self._leave)
@@ -230,7 +233,7 @@ class _Tracer(TorchFunctionMode):
             output = (
                 output.detach()
             )  # the input itself came back: give this call's result an identity of its own
-            self.made(output, self.add(op, inputs, output))
+            self.made(output, self.add(op, inputs, output, fresh=op == "opaque"))
         self.stack.pop()
         return output
 
@@ -258,9 +261,11 @@ class _Tracer(TorchFunctionMode):
         before, after = self.nodes[inputs[0]].shape, tuple(results[0].shape)
         op, bound = canonical(func, name, args, kwargs, before, after)
         params = tuple(dict.fromkeys(self.names[id(t)] for t in given if id(t) in self.names))
+        taken = {_storage(t) for t in given}
         for i, t in enumerate(results):
             extra = {"output": i} if len(results) > 1 else {}
-            self.made(t, self.add(op, inputs, t, bound | extra, params if i == 0 else ()))
+            node = self.add(op, inputs, t, bound | extra, params if i == 0 else (), _storage(t) not in taken)
+            self.made(t, node)
         if written:
             self.written_by[_storage(results[0])] = len(self.nodes) - 1
         return out
@@ -272,9 +277,12 @@ class _Tracer(TorchFunctionMode):
         t: Tensor,
         args: dict[str, Any] | None = None,
         params: tuple[str, ...] = (),
+        fresh: bool = True,
     ) -> int:
         call = self.stack[-1]
-        node = Node(len(self.nodes), op, inputs, tuple(t.shape), args or {}, call.path, params, call.leaf)
+        node = Node(
+            len(self.nodes), op, inputs, tuple(t.shape), args or {}, call.path, params, call.leaf, fresh
+        )
         self.nodes.append(node)
         return node.id
 
@@ -303,7 +311,7 @@ class _Tracer(TorchFunctionMode):
         node, version = self.made_by[id(t)]
         writer = self.written_by.get(_storage(t))
         if t._version != version and writer is not None and writer != node:  # written through a view of it
-            node = self.add("write", (node, writer), t)
+            node = self.add("write", (node, writer), t, fresh=False)
             self.made(t, node)
         return node
 

@@ -64,7 +64,8 @@ SIGNATURES = {
     "stack": "tensors dim=0",
     "chunk": "input chunks dim=0",
     "flatten": "input start_dim=0 end_dim=-1",
-    "transpose": "input dim0 dim1",
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims"), "input dim0 dim1"),
+    **dict.fromkeys(("squeeze", "unsqueeze"), "input dim=None"),
     "softmax": "input dim=None",
     "log_softmax": "input dim=None",
     "getitem": "input index",
@@ -126,8 +127,10 @@ def canonical(
     bound = _arguments(func, name, args, kwargs)
     if name in WINDOWED:
         return name, _window(name, bound)
-    if name == "pad":
-        return name, bound | {"pads": _pads_of_pad(bound["pad"])}
+    if name == "permute":
+        return name, {"dims": _sequence(args[1:], kwargs.get("dims"))}
+    if name in ("transpose", "swapaxes", "swapdims"):
+        return "transpose", bound
     if name in RESHAPES and len(before) > 2 and after == (before[0], math.prod(before[1:])):
         return "flatten", {"start_dim": 1, "end_dim": -1}
     return name, bound
@@ -153,7 +156,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return (value, value)
 
 
-def _pads_of_pad(pad: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """torch's (left, right, top, bottom) as (top, bottom, left, right); None when other axes are padded."""
-    left, right, top, bottom, *rest = (*pad, 0, 0, 0, 0)[: max(4, len(pad))]
-    return None if any(rest) else (top, bottom, left, right)
+def _sequence(args: Any, keyword: Any) -> tuple[int, ...]:
+    """The dims of x.permute(0, 2, 1), x.permute((0, 2, 1)) and x.permute(dims=(0, 2, 1))."""
+    values = keyword if keyword is not None else args[0] if len(args) == 1 else args
+    return tuple(values)
