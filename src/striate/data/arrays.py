@@ -1,0 +1,126 @@
+"""Sources that come as arrays: scikit-learn's digits, `.npz` in Keras' layout, and arrays from Python."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.data.decode import to_uint8
+from striate.data.preprocess import Preprocess
+from striate.data.source import Part, Pixels, Source, Targets
+from striate.errors import DataError
+
+NPZ = "expected arrays x_train, y_train and, if there are, x_val, y_val, x_test, y_test"
+
+
+@dataclass
+class ArrayStore:
+    """Pixels uint8 (n, h, w, c), all in memory."""
+
+    array: Pixels
+    prefix: str = ""
+
+    def name(self, row: int) -> str:
+        return f"{self.prefix}{row}"
+
+    def pixels(self, row: int, preprocess: Preprocess) -> Pixels:
+        return self.prepared(self.array[row], preprocess)
+
+    def prepared(self, image: Pixels, preprocess: Preprocess) -> Pixels:
+        return preprocess.fit(channels(image, preprocess.channels))
+
+
+def channels(image: Pixels, c: int) -> Pixels:
+    """uint8 (h, w, any) -> (h, w, c)"""
+    if image.shape[2] == c:
+        return image
+    if image.shape[2] == 1:
+        return np.repeat(image, c, axis=2)
+    import cv2
+
+    if image.shape[2] == 4:  # over white, as for files
+        alpha = image[..., 3:].astype(np.uint16)
+        image = ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return image if c == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)[..., None]
+
+
+def digits() -> Source:
+    """scikit-learn's 1,797 handwritten digits, 8x8 grey; 0..16 becomes 0..255."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    x = np.rint(found.images * (255 / 16)).astype(np.uint8)
+    return Source("digits", {"all": array_part("digits/", x, found.target)})
+
+
+def from_arrays(x: npt.ArrayLike, y: npt.ArrayLike, name: str = "arrays") -> Source:
+    """Images (n, h, w), (n, h, w, c) or (n, c, h, w) with labels (n,), or (n, k) of 0 and 1."""
+    part = array_part(f"{name}/", np.asarray(x), np.asarray(y))
+    return Source(name, {"all": part}, several=np.ndim(y) == 2)
+
+
+def array_part(prefix: str, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Part:
+    store = ArrayStore(channels_last(to_uint8(x, f"{prefix}pixels"), prefix), prefix)
+    n = len(store.array)
+    targets = target_names(y, prefix)
+    if len(targets) != n:
+        raise DataError(f"{prefix}: {n} images but {len(targets)} labels")
+    return Part([store.name(i) for i in range(n)], targets, store, np.arange(n))
+
+
+def channels_last(x: Pixels, what: str) -> Pixels:
+    """(n, h, w), (n, h, w, c) or (n, c, h, w) -> (n, h, w, c)"""
+    if x.ndim == 3:
+        return x[..., None]
+    if x.ndim == 4 and x.shape[3] in (1, 3, 4):
+        return x
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4):
+        return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    raise DataError(
+        f"{what}: shape {x.shape}; expected (n, h, w), (n, h, w, c) or (n, c, h, w) with 1, 3 or 4 channels"
+    )
+
+
+def target_names(y: npt.NDArray[Any], what: str) -> Targets:
+    """Class numbers or names (n,), (n, 1), or several an image (n, k) of 0 and 1 -> names."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim == 1 and y.dtype.kind == "f":
+        if not np.array_equal(y, np.rint(y)):
+            raise DataError(f"{what}: labels are not whole numbers")
+        y = y.astype(np.int64)
+    if y.ndim == 1 and y.dtype.kind in "iuUb":
+        names, codes = np.unique(y, return_inverse=True)
+        words = [str(v) for v in names.tolist()]
+        return [words[c] for c in codes]
+    if y.ndim == 2 and y.shape[1] > 1 and np.isin(y, (0, 1)).all():
+        return [tuple(str(k) for k in np.flatnonzero(row)) for row in y]
+    raise DataError(
+        f"{what}: labels of shape {y.shape} and type {y.dtype}; expected (n,), or (n, k) of 0 and 1"
+    )
+
+
+def from_npz(path: Path) -> Source:
+    """`x_train y_train [x_val y_val] [x_test y_test]`, or `x y`; never unpickles."""
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            found = {k: f[k] for k in f.files if k in KEYS}
+            others = [k for k in f.files if k not in KEYS]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+        raise DataError(f"{str(path)!r}: can't be read as .npz: {e}", NPZ) from e
+    parts = {}
+    for split in ("train", "val", "test", "all"):
+        x, y = (found.get(k if split == "all" else f"{k}_{split}") for k in "xy")
+        if (x is None) != (y is None):
+            raise DataError(f"{str(path)!r}: {split} has images or labels, but not both", NPZ)
+        if x is not None and y is not None:
+            parts[split] = array_part(f"{split}/", x, y)
+    if "all" not in parts and "train" not in parts:
+        raise DataError(f"{str(path)!r}: no x_train; it holds {', '.join(others) or 'nothing'}", NPZ)
+    return Source(path.stem, parts)
+
+
+KEYS = {"x", "y", *(f"{k}_{split}" for k in "xy" for split in ("train", "val", "test"))}

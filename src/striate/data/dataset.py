@@ -1,0 +1,195 @@
+"""`load`: a source divided into train, val and test, with one class list and one preparation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from striate.data.arrays import ArrayStore
+from striate.data.classes import class_list, given_classes, some
+from striate.data.folder import FileStore
+from striate.data.images import ArrayImages, Images, StoredImages, array_digests
+from striate.data.preprocess import Preprocess
+from striate.data.scan import Scan, scan
+from striate.data.source import Part, Source, open_source
+from striate.data.splits import SPLITS, divide, fractions, restore
+from striate.data.statistics import channel_statistics
+from striate.errors import DataError, UsageError
+
+EAGER = 1 << 30  # bytes up to which resized arrays are kept in memory
+Scans = Mapping[int, Scan]  # id of a store -> what was found in it
+
+
+@dataclass
+class DataSet:
+    """Three `Images`, what their labels mean, and how a picture becomes one of them."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Images
+    val: Images
+    test: Images
+    preprocess: Preprocess
+    several: bool = False  # labels an image: float (n, k) of 0 and 1
+    skipped: dict[str, str] = field(default_factory=dict)  # id -> why it was left out
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of every image."""
+        return self.preprocess.shape
+
+    def parts(self) -> dict[str, Images]:
+        return dict(zip(SPLITS, (self.train, self.val, self.test), strict=True))
+
+    def splits(self) -> dict[str, Any]:
+        """What a run stores: which image is where, and a digest of each; `load(splits=)` takes it back."""
+        stored: dict[str, Any] = {"format": 1, "name": self.name, "classes": list(self.classes)}
+        for split, images in self.parts().items():
+            digests = [f"{d:016x}" for d in images.digests().tolist()]
+            stored[split] = {"fingerprint": fingerprint(images), "ids": list(images.ids), "digests": digests}
+        return stored
+
+
+def fingerprint(images: Images) -> str:
+    """One hash over the names, labels and contents of a split, in order."""
+    h = blake2b(digest_size=16)
+    h.update("\0".join(images.ids).encode("utf-8", "surrogateescape"))
+    h.update(np.ascontiguousarray(images.labels).tobytes())
+    h.update(images.digests().astype("<u8").tobytes())
+    return h.hexdigest()
+
+
+def load(
+    source: object,
+    *,
+    img_size: int | tuple[int, int] | None = None,
+    in_chans: int | None = None,
+    resize: str = "squash",
+    split: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    splits: Mapping[str, Any] | None = None,
+    preprocess: Preprocess | None = None,
+    classes: Sequence[str] | str | Path | None = None,
+    allow_empty: bool = False,
+    on_bad_image: Literal["error", "skip"] = "error",
+) -> DataSet:
+    """Opens a source, looks at the header of every file, and divides it.
+
+    Train, val and test of the source are kept. One that it lacks of val and test is a stratified tenth of
+    train; a source that isn't divided at all is divided by `split`. `splits` restores what `DataSet.splits`
+    gave, `preprocess` what training used.
+    """
+    share = fractions(split)
+    opened = open_source(source)
+    scans = _scan(opened)
+    opened, skipped = _without_bad(opened, scans, on_bad_image)
+    given = given_classes(classes) if classes is not None else list(splits["classes"]) if splits else None
+    names = class_list(opened, given, allow_empty)
+    prepare = preprocess or _preprocess(opened, scans, img_size, in_chans, resize)
+    parts = restore(opened, splits) if splits else divide(opened, share, seed)
+    images = {s: _images(part, names, opened.several, prepare, scans) for s, part in parts.items()}
+    if len(images["train"]) == 0:
+        raise DataError(f"{opened.name}: no image is left to train on")
+    if preprocess is None:
+        mean, std = channel_statistics(images["train"], seed)
+        prepare = replace(prepare, mean=mean, std=std)
+    found = DataSet(opened.name, names, preprocess=prepare, several=opened.several, skipped=skipped, **images)
+    if splits:
+        _compare(found, splits)
+    return found
+
+
+def _scan(source: Source) -> Scans:
+    """Every encoded image is looked at; arrays need no look."""
+    stores = {id(p.store): p.store for p in source.parts.values()}
+    return {i: scan(len(s.paths), s.encoded) for i, s in stores.items() if isinstance(s, FileStore)}
+
+
+def _without_bad(source: Source, scans: Scans, on_bad: str) -> tuple[Source, dict[str, str]]:
+    if on_bad not in ("error", "skip"):
+        raise UsageError(f"on_bad_image {on_bad!r}: expected 'error' or 'skip'")
+    bad: dict[str, str] = {}
+    parts = {}
+    for split, part in source.parts.items():
+        causes = scans[id(part.store)].bad if id(part.store) in scans else {}
+        wrong = {i: causes[r] for i, r in enumerate(part.rows.tolist()) if r in causes} if causes else {}
+        bad |= {part.ids[i]: cause for i, cause in wrong.items()}
+        parts[split] = part.take([i for i in range(len(part)) if i not in wrong]) if wrong else part
+    if bad and on_bad == "error":
+        first = "; ".join(f"{name!r}: {cause}" for name, cause in list(bad.items())[:3])
+        more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+        n = sum(map(len, source.parts.values()))
+        raise DataError(
+            f"{source.name}: {len(bad)} of {n} images can't be read: {first}{more}",
+            "mend or remove them, or leave them out with on_bad_image='skip' (--on-bad-image skip)",
+        )
+    return replace(source, parts=parts), bad
+
+
+def _preprocess(
+    source: Source, scans: Scans, img_size: int | tuple[int, int] | None, in_chans: int | None, resize: str
+) -> Preprocess:
+    """The size asked for, else that of the images where they agree, else at most 224; RGB if any is."""
+    part = source.parts.get("train") or source.parts["all"]
+    if isinstance(part.store, ArrayStore):
+        sizes, deep = np.array([part.store.array.shape[1:3]]), part.store.array.shape[3] > 1
+    else:
+        found = scans[id(part.store)]
+        sizes, deep = found.sizes[part.rows], bool((found.channels[part.rows] > 1).any())
+    if img_size is None and len(sizes) and (sizes == sizes[0]).all():
+        img_size = (int(sizes[0, 0]), int(sizes[0, 1]))
+    elif img_size is None:
+        img_size = int(min(224, max(32, np.median(sizes.min(1)) // 32 * 32))) if len(sizes) else 224
+    size = (img_size, img_size) if isinstance(img_size, int) else img_size
+    c = in_chans or (3 if deep else 1)
+    return Preprocess(size, resize, c, (0.0,) * c, (1.0,) * c)
+
+
+def _images(part: Part, classes: Sequence[str], several: bool, prepare: Preprocess, scans: Scans) -> Images:
+    labels = _labels(part, classes, several)
+    if isinstance(part.store, ArrayStore):
+        if part.store.array.shape[1:3] == prepare.size or len(part) * np.prod(prepare.shape) <= EAGER:
+            return ArrayImages(_tensor(part, part.store, prepare), labels, part.ids, part.weights)
+        digests = array_digests(part.store.array[part.rows])
+    else:
+        digests = scans[id(part.store)].digests[part.rows]
+    return StoredImages(part.store, part.rows, prepare, digests, labels, part.ids, part.weights)
+
+
+def _labels(part: Part, classes: Sequence[str], several: bool) -> npt.NDArray[Any]:
+    number = {c: i for i, c in enumerate(classes)}
+    if not several:
+        return np.fromiter((number[str(t)] for t in part.targets), np.int64, len(part))
+    hot = np.zeros((len(part), len(classes)), np.float32)
+    for row, names in zip(hot, part.targets, strict=True):
+        row[[number[t] for t in names]] = 1
+    return hot
+
+
+def _tensor(part: Part, store: ArrayStore, prepare: Preprocess) -> torch.Tensor:
+    """Raw arrays -> uint8 (n, c, h, w) of the size and channels of `prepare`."""
+    array = store.array
+    if len(part) < len(array) or (part.rows != np.arange(len(array))).any():
+        array = array[part.rows]
+    if array.shape[1:] != (*prepare.size, prepare.channels):
+        fitted = np.empty((len(array), *prepare.size, prepare.channels), np.uint8)
+        for i, image in enumerate(array):
+            fitted[i] = store.prepared(image, prepare)
+        array = fitted
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
+
+
+def _compare(found: DataSet, splits: Mapping[str, Any]) -> None:
+    for split, images in found.parts().items():
+        now = [f"{d:016x}" for d in images.digests().tolist()]
+        stored = splits[split]["digests"]
+        if changed := [n for n, a, b in zip(images.ids, now, stored, strict=True) if a != b]:
+            raise DataError(
+                f"{found.name}: {len(changed)} images of the stored {split} split changed: {some(changed)}",
+                "this is not the data that the run was trained on",
+            )

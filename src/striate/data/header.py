@@ -1,0 +1,146 @@
+"""What an image file says about itself: format, size, channels; no pixel is allocated.
+
+The format is decided by the bytes, never by the name, and from a short list: what is not on it is refused
+before any decoder sees it.
+"""
+
+import io
+from dataclasses import dataclass
+
+from striate.errors import DataError
+
+MAX_PIXELS = (
+    89_478_485  # Pillow's own line for a suspected decompression bomb; it only warns there, we refuse
+)
+
+KNOWN = {  # refused by name, so that the message says what the file really is
+    b"%PDF": "PDF", b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "EPS", b"SIMPLE": "FITS", b"8BPS": "PSD",
+    b"\xd7\xcd\xc6\x9a": "WMF", b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip", b"\x93NUMPY": "NumPy",
+    b"\x89HDF": "HDF5", b"\x00\x00\x01\x00": "ICO", b"P5": "PGM", b"P6": "PPM",
+    b"\x00\x00\x00\x0cjP": "JPEG 2000", b"\xff\x4f\xff\x51": "JPEG 2000",
+}  # fmt: skip
+FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 without DHT, JPG, DAC
+STANDALONE = {0x01, *range(0xD0, 0xD8)}  # TEM, RST0..RST7: markers that carry no length
+
+
+class TruncatedError(DataError):
+    """The bytes end before the header does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`channels`: 1 grey, 3 colour, 4 with alpha or CMYK; `simple`: OpenCV alone gives the right pixels."""
+
+    format: str
+    width: int
+    height: int
+    channels: int
+    simple: bool
+    body: int = 0  # where the compressed pixels begin
+
+
+def sniff(data: bytes) -> str:
+    """The format that the magic bytes name; DataError for one that isn't accepted."""
+    if not data:
+        raise DataError("the file is empty")
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return "TIFF"
+    if data.startswith(b"BM"):
+        return "BMP"
+    accepted = "accepted are JPEG, PNG, WebP, BMP, GIF, TIFF"
+    for magic, name in KNOWN.items():
+        if data.startswith(magic):
+            raise DataError(f"this is a {name} file, not an image of a known format", accepted)
+    if data[:512].lstrip()[:1] == b"<":
+        raise DataError("this is an HTML, XML or SVG text, not an image of a known format", accepted)
+    raise DataError("no image of a known format", accepted)
+
+
+def header(data: bytes) -> Header:
+    """Header of an encoded image; DataError where it's malformed, empty, or over the limit of pixels."""
+    kind = sniff(data)
+    found = {"JPEG": _jpeg, "PNG": _png}.get(kind, _other)(data, kind)
+    if found.width < 1 or found.height < 1:
+        raise DataError(f"{kind} of {found.width}x{found.height} pixels: nothing to see")
+    if found.width * found.height > MAX_PIXELS:
+        raise DataError(
+            f"{kind} of {found.width}x{found.height} pixels: over the limit of {MAX_PIXELS:,} "
+            "(a decompression bomb, or a picture to make smaller first)"
+        )
+    return found
+
+
+def complete(data: bytes, head: Header) -> None:
+    """DataError where the compressed pixels stop before their end marker: decoders fill up with grey."""
+    if head.format == "JPEG" and data.rfind(b"\xff\xd9", head.body) < 0:
+        raise DataError("the JPEG is cut short: no end marker")
+    if head.format == "PNG" and data.rfind(b"IEND\xaeB`\x82", head.body) < 0:
+        raise DataError("the PNG is cut short: no IEND chunk")
+
+
+def _jpeg(data: bytes, kind: str) -> Header:
+    pos, size = 2, None
+    while pos + 4 <= len(data):
+        if data[pos] != 0xFF:
+            raise DataError(f"broken JPEG: no marker at byte {pos}")
+        marker = data[pos + 1]
+        if marker == 0xFF:  # fill byte
+            pos += 1
+            continue
+        if marker in STANDALONE:
+            pos += 2
+            continue
+        if marker == 0xD9:
+            raise DataError("broken JPEG: it ends before its pixels begin")
+        if marker == 0xDA:
+            if size is None:
+                raise DataError("broken JPEG: pixels before a frame header")
+            height, width, parts = size
+            return Header(kind, width, height, {1: 1, 3: 3}.get(parts, 4), parts in (1, 3), pos)
+        if marker in FRAME_HEADERS and pos + 10 <= len(data):
+            size = (
+                int.from_bytes(data[pos + 5 : pos + 7]),
+                int.from_bytes(data[pos + 7 : pos + 9]),
+                data[pos + 9],
+            )
+        pos += 2 + int.from_bytes(data[pos + 2 : pos + 4])
+    raise TruncatedError("the JPEG is cut short: it ends inside its header")
+
+
+def _png(data: bytes, kind: str) -> Header:
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise TruncatedError("the PNG is cut short: it ends inside its header")
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    colour = data[25]
+    channels = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}.get(colour)
+    if channels is None:
+        raise DataError(f"broken PNG: colour type {colour}")
+    pos, special = 33, False
+    while pos + 8 <= len(data):
+        chunk = data[pos + 4 : pos + 8]
+        if chunk == b"IDAT":
+            return Header(kind, width, height, 4 if special else channels, channels != 4 and not special, pos)
+        special |= chunk in (b"tRNS", b"eXIf", b"acTL")
+        pos += 12 + int.from_bytes(data[pos : pos + 4])
+    raise TruncatedError("the PNG is cut short: it ends inside its header")
+
+
+def _other(data: bytes, kind: str) -> Header:
+    """The formats that Pillow opens: it reads the header only, until pixels are asked for."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+            width, height = image.size
+            grey = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
+    except Exception as e:  # Pillow raises many kinds; all mean that the header is no good
+        raise TruncatedError(f"broken {kind}: {e}") from e
+    return Header(kind, width, height, 1 if grey else 3, False)

@@ -1,0 +1,129 @@
+"""From a picture to what the network sees; one object for training, prediction, serving and export.
+
+Stored with every run, so that a file is never resized one way in training and another way later.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from striate.data.decode import decode, read_file
+from striate.data.source import Pixels
+from striate.errors import DataError, UsageError, nearest
+
+RESIZE = ("squash", "crop", "pad")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture is cut and scaled to `size` (h, w), and which `mean` and `std` (0..1 scale) normalise it.
+
+    `squash` ignores the aspect, `crop` keeps the largest centred part of the right aspect, `pad` adds black
+    bars. `crop_pct` is how much of the crop is kept: 0.875 is the 256 -> 224 of the ImageNet papers.
+    """
+
+    size: tuple[int, int]
+    resize: str = "squash"
+    channels: int = 3
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    crop_pct: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.resize not in RESIZE:
+            raise UsageError(
+                f"unknown resize {self.resize!r}", nearest(self.resize, RESIZE) or f"one of {RESIZE}"
+            )
+        if self.channels not in (1, 3):
+            raise UsageError(f"{self.channels} image channels: only 1 (grey) or 3 (RGB) can be read")
+        if len(self.size) != 2 or not all(1 <= s <= 1 << 14 for s in self.size):
+            raise UsageError(f"image size {self.size}: (height, width) of 1 to 16384 pixels is expected")
+        if not 0 < self.crop_pct <= 1:
+            raise UsageError(f"crop_pct {self.crop_pct}: expected over 0, up to 1")
+        for name in ("mean", "std"):
+            value = tuple(float(v) for v in getattr(self, name))
+            if len(value) == 3 and self.channels == 1 and len(set(value)) == 1:
+                value = value[:1]
+            if len(value) != self.channels:
+                raise UsageError(f"{name} has {len(value)} values for {self.channels} channels")
+            object.__setattr__(self, name, value)
+        if min(self.std) <= 0:
+            raise UsageError(f"std {self.std}: must be positive")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of one image."""
+        return (self.channels, *self.size)
+
+    def read(self, source: str | Path | bytes) -> Tensor:
+        """A file, or its bytes -> uint8 (c, h, w)."""
+        name = None if isinstance(source, bytes) else str(source)
+        data = source if isinstance(source, bytes) else read_file(source)
+        try:
+            pixels = self.pixels(data)
+        except DataError as e:
+            raise DataError(f"{name!r}: {e}" if name else str(e), e.hint) from e
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def pixels(self, data: bytes) -> Pixels:
+        """Encoded bytes -> uint8 (h, w, c) of the right size."""
+        return self.fit(decode(data, self.channels, at_least=self.size))
+
+    def fit(self, image: Pixels) -> Pixels:
+        """uint8 (h, w, c) of any size -> of `size`."""
+        return fit(image, self.size, self.resize, self.crop_pct)
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """(x / 255 - mean) / std.    uint8 or float on 0..255 (n, c, h, w) -> float32 (n, c, h, w)"""
+        std = torch.tensor(self.std, device=batch.device).view(-1, 1, 1)
+        mean = torch.tensor(self.mean, device=batch.device).view(-1, 1, 1)
+        return batch.to(torch.float32, copy=True).mul_(1 / (255 * std)).sub_(mean / std)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "size": list(self.size), "resize": self.resize, "channels": self.channels,
+            "mean": list(self.mean), "std": list(self.std), "crop_pct": self.crop_pct,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Preprocess":
+        known = cls.__dataclass_fields__
+        if unknown := sorted(set(fields) - set(known)):
+            raise UsageError(f"unknown preprocessing field {unknown[0]!r}", nearest(unknown[0], known))
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**plain)
+
+
+def fit(image: Pixels, size: tuple[int, int], mode: str, crop_pct: float = 1.0) -> Pixels:
+    """uint8 (h, w, c) -> (*size, c); shrinks by area averages, enlarges bilinearly."""
+    h, w = image.shape[:2]
+    th, tw = size
+    if mode == "squash":
+        return _resize(image, size)
+    if mode == "crop":
+        scale = min(h / th, w / tw) * crop_pct  # source pixels per target pixel
+        ch, cw = min(h, max(1, round(th * scale))), min(w, max(1, round(tw * scale)))
+        top, left = (h - ch) // 2, (w - cw) // 2
+        return _resize(image[top : top + ch, left : left + cw], size)
+    scale = min(th / h, tw / w)
+    ih, iw = min(th, max(1, round(h * scale))), min(tw, max(1, round(w * scale)))
+    top, left = (th - ih) // 2, (tw - iw) // 2
+    padded = np.zeros((th, tw, image.shape[2]), np.uint8)
+    padded[top : top + ih, left : left + iw] = _resize(image, (ih, iw))
+    return padded
+
+
+def _resize(image: Pixels, size: tuple[int, int]) -> Pixels:
+    if image.shape[:2] == size:
+        return image
+    import cv2
+
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (size[1], size[0]), interpolation=how)
+    return np.asarray(resized, np.uint8).reshape(*size, image.shape[2])

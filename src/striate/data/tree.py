@@ -1,0 +1,90 @@
+"""Files under one root, named by relative paths with `/`: a folder, or an archive that is never unpacked."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from striate.data.decode import read_file
+from striate.errors import DataError
+
+JUNK = {"thumbs.db", "desktop.ini", "__macosx", "$recycle.bin"}
+IMAGES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+
+
+class Tree(Protocol):
+    root: str
+
+    def files(self) -> list[str]:
+        """Every file but hidden ones and junk, in natural order."""
+        ...
+
+    def folders(self) -> list[str]: ...
+
+    def read(self, path: str) -> bytes: ...
+
+
+def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key by which `img2` comes before `img10`, the same in every locale and file system."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [(0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts)], name
+
+
+def is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in JUNK
+
+
+def is_image(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in IMAGES
+
+
+@dataclass
+class Folder:
+    """A directory. Links are followed wherever they lead, but never in a circle."""
+
+    root: str
+
+    def __post_init__(self) -> None:
+        self._files: list[str] = []
+        self._folders: list[str] = []
+        for path, is_folder in _walk(self.root, "", ()):
+            (self._folders if is_folder else self._files).append(path)
+        self._files.sort(key=natural)
+        self._folders.sort(key=natural)
+
+    def files(self) -> list[str]:
+        return self._files
+
+    def folders(self) -> list[str]:
+        return self._folders
+
+    def read(self, path: str) -> bytes:
+        return read_file(os.path.join(self.root, path))
+
+
+def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, bool]]:
+    try:
+        info = os.stat(folder)
+        entries = list(os.scandir(folder))
+    except OSError as e:
+        raise DataError(f"{folder!r}: {e.strerror}") from e
+    here = (info.st_dev, info.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        if is_junk(entry.name):
+            continue
+        path = prefix + entry.name
+        if entry.is_dir():
+            yield path, True
+            yield from _walk(entry.path, path + "/", (*above, here))
+        else:
+            yield path, False
+
+
+def open_tree(path: Path) -> Tree:
+    if path.is_dir():
+        return Folder(str(path))
+    raise DataError(f"{str(path)!r}: no folder")
