@@ -1,6 +1,6 @@
 """Building blocks: every layer a plain nn.Module, usable alone and in a diagram.  (n, c, h, w) throughout."""
 
-from torch.nn import BatchNorm2d, Dropout, Dropout2d, Flatten, Identity, Linear
+from torch.nn import BatchNorm1d, BatchNorm2d, Dropout, Dropout2d, Flatten, Identity, Linear
 
 from striate.layers.activation import ACTIVATIONS, activation
 from striate.layers.conv import Conv2d, depthwise, pointwise
@@ -19,6 +19,7 @@ __all__ = [
     "SCHEMES",
     "Add",
     "AvgPool2d",
+    "BatchNorm1d",
     "BatchNorm2d",
     "Concat",
     "Conv2d",
