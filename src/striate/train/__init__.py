@@ -1,0 +1,8 @@
+"""Train a network on a data set and leave a run folder."""
+
+from striate.train.checkpoint import Model, load
+from striate.train.metrics import Evaluation
+from striate.train.recipe import Recipe, recipe
+from striate.train.run import Run, resume, train
+
+__all__ = ["Evaluation", "Model", "Recipe", "Run", "load", "recipe", "resume", "train"]

@@ -1,0 +1,25 @@
+"""NET, the word: what `plan` knows, or a run folder, or a model file."""
+
+from pathlib import Path
+
+from striate.errors import UsageError
+from striate.plan import Net, Shape, plan
+
+__all__ = ["Net", "resolve"]
+
+
+def resolve(word: str, input_shape: Shape | None = None, num_classes: int | None = None) -> Net:
+    """The network that `word` names, trained if it names a run folder or a model file; shapes are (c, h, w)."""
+    path = Path(word)
+    if "=>" not in word and (path.is_dir() or path.suffix == ".safetensors"):
+        return _trained(path, input_shape, num_classes)
+    return plan(word).build(input_shape, num_classes)
+
+
+def _trained(path: Path, input_shape: Shape | None, num_classes: int | None) -> Net:
+    from striate.train import Run, load
+
+    model = Run.open(path).model() if path.is_dir() else load(path)
+    if num_classes not in (None, model.outputs):
+        raise UsageError(f"{path} gives {model.outputs} outputs, not {num_classes}")
+    return Net(model.module, input_shape or model.input_shape, path.name, model.origin)

@@ -1,0 +1,110 @@
+"""What a network word means before anything is built: a zoo name, a diagram, a `.diagram` file, `package.module:factory`."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from striate.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network and the word it came from; `input_shape` is (c, h, w)."""
+
+    module: "nn.Module"
+    input_shape: Shape
+    name: str
+    origin: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a NET word means before anything is built.
+
+    `wants` is the input it asks for as (c, h, w), None where it takes what comes; `origin` is what a model file stores
+    to build it again.
+    """
+
+    name: str
+    origin: dict[str, Any]
+    wants: tuple[int | None, int | None, int | None]
+    make: Callable[[Shape, int | None], "nn.Module"]
+
+    def build(self, input_shape: Shape | None = None, num_classes: int | None = None) -> Net:
+        """The network for images of `input_shape`; without one, for the input that the plan asks for."""
+        shape = input_shape or self.wants
+        if None in shape:
+            raise UsageError(f"{self.name}: unknown input size", "give it as --input H,W,C")
+        full: Shape = shape  # type: ignore[assignment]
+        return Net(self.make(full, num_classes), full, self.name, self.origin)
+
+
+def plan(word: str) -> Plan:
+    """What `word` means; raises UsageError with the nearest zoo names where it means nothing."""
+    if "=>" in word:
+        return _diagram(word, "net")
+    if word.endswith(".diagram"):
+        path = Path(word)
+        if not path.is_file():
+            raise UsageError(f"no diagram file at {word}")
+        return _diagram(path.read_text(encoding="utf-8"), path.stem)
+    if ":" in word:
+        return _factory(word)
+    return _zoo(word)
+
+
+def from_origin(origin: dict[str, Any]) -> Plan:
+    """The plan behind a model file's `origin`; code named by a file is imported only when the user typed that name."""
+    kind = origin.get("kind")
+    if kind == "zoo":
+        return _zoo(str(origin["name"]))
+    if kind == "diagram":
+        return _diagram(str(origin["text"]), str(origin.get("name", "net")))
+    if kind == "factory":
+        name = origin.get("name")
+        raise UsageError(f"this model is built by code of yours, {name}", f"say so: --model {name}")
+    raise UsageError(f"unknown kind of network in the model file: {kind!r}")
+
+
+def _zoo(name: str) -> Plan:
+    from striate import zoo
+
+    card = zoo.card(name)
+
+    def make(shape: Shape, num_classes: int | None) -> "nn.Module":
+        return zoo.build(name, num_classes=num_classes, in_chans=shape[0])
+
+    return Plan(name, {"kind": "zoo", "name": name}, card.input, make)
+
+
+def _diagram(text: str, name: str) -> Plan:
+    from striate import diagram
+
+    def make(shape: Shape, num_classes: int | None) -> "nn.Module":
+        return diagram.build(text, input_shape=shape, num_classes=num_classes)
+
+    wants = diagram.parse(text).input_shape or (None, None, None)
+    return Plan(name, {"kind": "diagram", "name": name, "text": text}, wants, make)
+
+
+def _factory(name: str) -> Plan:
+    module_name, _, attribute = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"can't find {name}: {error}", "expected package.module:factory") from error
+    accepted = inspect.signature(factory).parameters
+
+    def make(shape: Shape, num_classes: int | None) -> "nn.Module":
+        known = {"num_classes": num_classes, "in_chans": shape[0]}
+        return factory(**{k: v for k, v in known.items() if k in accepted and v is not None})
+
+    return Plan(attribute, {"kind": "factory", "name": name}, (None, None, None), make)

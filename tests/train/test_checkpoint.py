@@ -1,0 +1,123 @@
+"""A model file carries all it takes to use the network, and a damaged one is refused in one line."""
+
+import json
+import struct
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from striate import plan
+from striate.data import Preprocess
+from striate.errors import DataError, UsageError
+from striate.train import checkpoint
+from striate.train.checkpoint import Model
+
+TEXT = "INPUT(8,8,1) => CONV(4,3) => BN => RELU => POOL(2) => FC(3)"
+
+
+@pytest.fixture
+def model():
+    net = plan.plan(TEXT).build((1, 8, 8), 3)
+    net.module(torch.rand(5, 1, 8, 8))  # moves the batch norm statistics off their start
+    preprocess = Preprocess(size=(8, 8), channels=1, mean=(0.4,), std=(0.2,))
+    return Model(net.module.eval(), net.origin, (1, 8, 8), 3, ("a", "b", "ç"), preprocess, {"val_accuracy": 0.5})
+
+
+def test_what_is_saved_comes_back(model, tmp_path):
+    back = checkpoint.load(model.save(tmp_path / "m.safetensors"))
+    assert (back.classes, back.preprocess, back.metrics) == (model.classes, model.preprocess, model.metrics)
+    pixels = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
+    assert torch.equal(back.probabilities(pixels), model.probabilities(pixels))
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_probabilities_are_the_softmax_of_the_standardised_pixels(model):
+    pixels = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
+    by_hand = model.module((pixels / 255 - 0.4) / 0.2).softmax(1)
+    torch.testing.assert_close(model.probabilities(pixels), by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_one_logit_is_the_log_odds_of_the_second_class():
+    p = checkpoint.to_probabilities(torch.tensor([[0.0], [torch.log(torch.tensor(3.0))]]))
+    torch.testing.assert_close(p, torch.tensor([[0.5, 0.5], [0.25, 0.75]]))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 60, 0.5, -1])
+def test_a_file_cut_short_is_refused(model, tmp_path, keep):
+    path = model.save(tmp_path / "m.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(DataError, match="damaged or no model file") as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<Q", 2**64 - 1),
+        struct.pack("<Q", 60),
+        struct.pack("<Q", 1) + b"{",
+        struct.pack("<Q", 2) + b"\xff\xfe",
+        b"\x80\x04\x95",  # the start of a pickle
+    ],
+)
+def test_hostile_headers_are_refused(tmp_path, content):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged or no model file"):
+        checkpoint.load(path)
+
+
+def test_another_format_is_refused_with_both_versions(model, tmp_path):
+    path = model.save(tmp_path / "m.safetensors")
+    save_file(load_file(path), path, {"format": "striate 99", "model": "{}"})
+    with pytest.raises(DataError, match=r"'striate 99'.*'striate 1'"):
+        checkpoint.load(path)
+
+
+def test_weights_without_a_network_are_refused(tmp_path):
+    save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match="not written by striate"):
+        checkpoint.load(tmp_path / "w.safetensors")
+
+
+def test_a_missing_file_is_a_matter_of_usage(tmp_path):
+    with pytest.raises(UsageError, match="no model file"):
+        checkpoint.load(tmp_path / "none.safetensors")
+
+
+def test_weights_of_another_network_are_listed(model, tmp_path):
+    wrong = {**model.module.state_dict()}
+    first = next(iter(wrong))
+    wrong[first] = torch.zeros(2)
+    wrong["more"] = torch.zeros(1)
+    wrong.pop(list(wrong)[1])
+    with pytest.raises(DataError, match="weights of another network") as caught:
+        checkpoint.load_weights(model.module, wrong, "here")
+    for part in (f"{first} is (2,), expected", "unknown more (1,)", "missing"):
+        assert part in str(caught.value)
+
+
+def test_code_named_by_a_file_is_not_imported(model, tmp_path):
+    path = model.save(tmp_path / "m.safetensors")
+    facts = {"origin": {"kind": "factory", "name": "antigravity:fly"}, "input_shape": [1, 8, 8], "outputs": 3}
+    save_file(load_file(path), path, {"format": "striate 1", "model": json.dumps({**facts, "classes": []})})
+    with pytest.raises(UsageError, match="built by code of yours"):
+        checkpoint.load(path)
+
+
+def test_a_failed_save_leaves_the_old_file(model, tmp_path, monkeypatch):
+    path = model.save(tmp_path / "m.safetensors")
+    before = path.read_bytes()
+
+    def fail(tensors, p, metadata):
+        p.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(OSError, match="No space left"):
+        model.save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]

@@ -1,0 +1,84 @@
+"""A recipe is validated field by field, and comes back from its own YAML."""
+
+import pytest
+import yaml
+
+from striate.errors import UsageError
+from striate.train.recipe import Recipe, recipe, to_yaml
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    (tmp_path / "r.yaml").write_text("data: digits\nmodel: lenet5\nepochs: 7\nlr: 0.5\n")
+    r = recipe({"lr": 0.1, "seed": None}, tmp_path / "r.yaml")
+    assert (r.epochs, r.lr, r.seed) == (7, 0.1, 0)
+
+
+def test_yaml_holds_every_field_and_reads_back_equal():
+    r = Recipe(data="a: b # c", model="INPUT => [CONV => RELU]*2 => FC", img_size=32, lr=3e-4, split=(0.6, 0.2, 0.2))
+    text = to_yaml(r)
+    assert Recipe(**yaml.safe_load(text)) == r
+    assert r.img_size == (32, 32)
+    for name, field in Recipe.model_fields.items():
+        assert f"{name}: " in text
+        assert field.description and field.description in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "message", "hint"),
+    [
+        ({"leraning_rate": 1}, "unknown field leraning_rate", ""),
+        ({"ephocs": 1}, "unknown field ephocs", "did you mean epochs"),
+        ({"epochs": 0}, "epochs: expected greater than or equal to 1, got 0", ""),
+        ({"epochs": "three"}, "epochs: expected a valid integer", ""),
+        ({"lr": float("nan")}, "lr: expected", ""),
+        ({"lr": 0}, "lr: expected greater than 0, got 0", ""),
+        ({"smoothing": 1.5}, "smoothing: expected less than 1, got 1.5", ""),
+        ({"opt": "adan"}, "opt: expected", "did you mean adam"),
+        ({"sched": "cosin"}, "sched: expected", "did you mean cosine"),
+        ({"split": (0.5, 0.2, 0.2)}, "split: shares must be positive and sum to 1", ""),
+        ({"device": "tpu"}, "device: expected", ""),
+    ],
+)
+def test_a_bad_field_is_named_with_what_was_expected(settings, message, hint):
+    with pytest.raises(UsageError) as caught:
+        recipe({"data": "digits", "model": "lenet5", **settings})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "meant"),
+    [
+        ("img_size", "32", (32, 32)),
+        ("img_size", 32, (32, 32)),
+        ("img_size", "24,32", (24, 32)),
+        ("img_size", "24x32", (24, 32)),
+        ("split", "70/15/15", (0.7, 0.15, 0.15)),
+        ("split", "0.6,0.2,0.2", (0.6, 0.2, 0.2)),
+        ("split", "90/10", (0.9, 0.1, 0.0)),
+    ],
+)
+def test_sizes_and_shares_as_people_type_them(field, typed, meant):
+    assert getattr(recipe({"data": "digits", "model": "lenet5", field: typed}), field) == meant
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- 1\n", "expected `field: value` lines"),
+        ("a: [1\n", "is no YAML"),
+        ("data: !!python/object/apply:os.system ['true']\n", "is no YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused_in_one_line(tmp_path, content, message):
+    (tmp_path / "r.yaml").write_text(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        recipe({}, tmp_path / "r.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_field_says_what_it_is_for():
+    with pytest.raises(UsageError, match="model is missing") as caught:
+        recipe({"data": "digits"})
+    assert "zoo name" in caught.value.hint

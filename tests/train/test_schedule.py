@@ -1,0 +1,33 @@
+"""Schedules at the points that can be worked out by hand."""
+
+import pytest
+
+from striate.train.schedule import factor
+
+
+@pytest.mark.parametrize(
+    ("name", "done", "share"),
+    [
+        ("constant", 0.0, 1.0),
+        ("constant", 0.99, 1.0),
+        ("step", 0.49, 1.0),
+        ("step", 0.5, 0.1),
+        ("step", 0.75, 0.01),
+        ("cosine", 0.1, 0.5),  # half of the climb over the first fifth
+        ("cosine", 0.2, 1.0),
+        ("cosine", 0.6, 0.5),  # half of the fall: (1 + cos(pi/2)) / 2
+        ("cosine", 1.0, 0.0),
+        ("one-cycle", 0.0, 0.01),
+        ("one-cycle", 0.1, 0.5),
+        ("one-cycle", 0.2, 1.0),
+        ("one-cycle", 0.6, 1 - 0.99 * 0.5),
+        ("one-cycle", 1.0, 0.01),
+    ],
+)
+def test_share_of_the_peak(name, done, share):
+    assert factor(name, done, warmup=0.2) == pytest.approx(share)
+
+
+def test_without_warm_up_the_run_starts_at_the_peak():
+    assert factor("cosine", 0.0, warmup=0.0) == 1.0
+    assert factor("one-cycle", 0.0, warmup=0.0) == 1.0
