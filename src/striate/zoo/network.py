@@ -1,10 +1,12 @@
 """The surface that every network of the zoo shares: stem, stages, head, `features`, `reset_head`."""
 
 from collections.abc import Callable, Mapping
+from math import sqrt
 
 from torch import Tensor, nn
 
 from striate.errors import UsageError
+from striate.layers.init import fans
 
 Init = Callable[[nn.Module], None]
 
@@ -69,6 +71,16 @@ def check_input(x: Tensor, in_chans: int, min_side: int, img_size: int | None = 
         raise UsageError(f"this network takes {img_size}x{img_size} images, got {h}x{w}", hint=hint)
     if h < min_side or w < min_side:
         raise UsageError(f"this network needs images of at least {min_side}x{min_side}, got {h}x{w}")
+
+
+def he_init(module: nn.Module) -> None:
+    """Convolutions N(0, 2 / outputs of an input), dense N(0, 0.01^2), biases 0.  arXiv:1502.01852, eq. 14."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, std=sqrt(2 / fans(module)[1]))
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 def scorer(head: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
