@@ -16,7 +16,8 @@ def same_pads(size: int, k: int, s: int = 1, d: int = 1) -> Pair:
     >>> same_pads(32, k=3, s=2)
     (0, 1)
     """
-    total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
+    # (size - 1) // s, not -(-size // s): a traced size must not be negative, ONNX divides towards zero
+    total = max((size - 1) // s * s + d * (k - 1) + 1 - size, 0)
     return total // 2, total - total // 2
 
 

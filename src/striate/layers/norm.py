@@ -1,5 +1,6 @@
 """Local response normalisation.  Krizhevsky et al., 2012, section 3.3; batch normalisation is torch's."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,8 +33,28 @@ class LocalResponseNorm(nn.Module):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}{within}"
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.within_channel:
-            return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+        # In float32 at least: beside k, alpha * mean(x^2) is far below the spacing of bfloat16.
+        square = x.to(torch.promote_types(x.dtype, torch.float32)).square()
+        mean = self._over_pixels(square) if self.within_channel else self._over_channels(square)
+        return (x * _inverse_power(self.k + self.alpha * mean, self.beta)).to(x.dtype)
+
+    def _over_channels(self, square: Tensor) -> Tensor:
+        """Summing shifted slices is twice as fast as torch's own three-dimensional average pool."""
+        c = square.shape[1]
+        square = F.pad(square, (0, 0, 0, 0, self.size // 2, (self.size - 1) // 2))
+        total = square[:, :c]
+        for shift in range(1, self.size):
+            total = total + square[:, shift : shift + c]
+        return total / self.size
+
+    def _over_pixels(self, square: Tensor) -> Tensor:
         before, after = self.size // 2, (self.size - 1) // 2
-        energy = F.avg_pool2d(F.pad(x * x, (before, after, before, after)), self.size, 1)
-        return x / (self.k + self.alpha * energy).pow(self.beta)
+        return F.avg_pool2d(F.pad(square, (before, after, before, after)), self.size, 1)
+
+
+def _inverse_power(x: Tensor, beta: float) -> Tensor:
+    """x^-beta; for AlexNet's 3/4 two square roots cost less than half of a general power."""
+    if beta != 0.75:
+        return x.pow(-beta)
+    root = x.rsqrt()
+    return root * root.sqrt()
