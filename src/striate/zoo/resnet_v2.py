@@ -35,7 +35,7 @@ def resnet_v2(
 ) -> ZooNet:
     """Stem, four stages of pre-activation blocks, norm, ReLU, global average, dense.
 
-    `stride_in` is the block of a stage that halves the image; `zero_pad` lets zeros compete in the first pool.
+    `stride_in` is the block of a stage that halves the image; `zero_pad`: zeros compete in the first pool.
     """
     norm = partial(nn.BatchNorm2d, eps=bn_eps)
     expansion = 1 if depth < 50 else 4
