@@ -1,0 +1,222 @@
+"""`report.html`: one page, with nothing to load from elsewhere, that tells how a run went."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from striate.errors import StriateError
+from striate.files import write_text
+from striate.train.charts import Line, filters, line_chart, picture
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from striate.train.checkpoint import Model
+    from striate.train.metrics import Evaluation
+    from striate.train.run import Run
+
+MATRIX_CLASSES = (
+    30  # a larger confusion matrix can't be read; the most frequent confusions are listed instead
+)
+LISTED_CLASSES = 50
+SHOWN_MISTAKES = 24
+SHOWN_FILTERS = 64
+DRAWING_BYTES = 2 << 20
+
+
+def write_report(run: "Run") -> Path:
+    """Write `report.html` into the folder of `run`; it looks at the test split once more."""
+    from jinja2 import Environment, PackageLoader
+
+    templates = Environment(loader=PackageLoader("striate.train", "."), autoescape=True, trim_blocks=True)
+    templates.filters |= {"percent": percent, "count": count}
+    page = templates.get_template("report.html").render(**_story(run))
+    return write_text(run.folder / "report.html", page)
+
+
+def percent(share: float | None) -> str:
+    """0.9852 -> `98.52 %`"""
+    return "–" if share is None else f"{100 * share:.2f} %"
+
+
+def count(number: float | None) -> str:
+    """1234567 -> `1,234,567`"""
+    return "–" if number is None else f"{number:,.0f}"
+
+
+def _story(run: "Run") -> dict[str, Any]:
+    """Everything that the page shows, by the names that its template uses."""
+    from markupsafe import Markup
+
+    model, evaluation, history = run.model(), run.evaluate(), run.history
+    anatomy, drawing, trouble = _take_apart(model.module, model.input_shape)
+    return {
+        "name": run.folder.name,
+        "recipe": run.recipe,
+        "fields": _fields(run),
+        "summary": run.summary,
+        "evaluation": evaluation,
+        "findings": findings(evaluation, history, run.summary.get("best_epoch")),
+        "charts": [(title, Markup(svg)) for title, svg in curves(history)],
+        "matrix": matrix(evaluation) if len(evaluation.classes) <= MATRIX_CLASSES else None,
+        "confusions": confusions(evaluation)[:MATRIX_CLASSES],
+        "per_class": sorted(evaluation.per_class, key=lambda c: c.f1)[:LISTED_CLASSES]
+        if len(evaluation.classes) > LISTED_CLASSES
+        else evaluation.per_class,
+        "mistakes": _mistakes(run, evaluation),
+        "wrong": len(evaluation.mistakes()),
+        "input": "x".join(map(str, (*model.input_shape[1:], model.input_shape[0]))),
+        "anatomy": anatomy,
+        "drawing": Markup(drawing) if drawing else None,
+        "trouble": trouble,
+        **_first_layer(model),
+        "environment": run.environment,
+        "command": run.command,
+    }
+
+
+def _take_apart(module: "nn.Module", shape: tuple[int, int, int]) -> tuple[dict[str, Any] | None, str, str]:
+    """Anatomy and drawing, or why this network can't be followed by its shapes."""
+    from striate.anatomy import anatomy
+    from striate.diagram import to_svg
+
+    try:
+        table, drawing = anatomy(module, shape).to_json(), to_svg(module, shape)
+    except StriateError as error:
+        return None, "", str(error)
+    return table, drawing if len(drawing) <= DRAWING_BYTES else "", ""
+
+
+def findings(evaluation: "Evaluation", history: list[dict[str, float]], best_epoch: int | None) -> list[str]:
+    """What a reader should know before looking at anything else, each with its numbers."""
+    n, right = len(evaluation), round(evaluation.accuracy * len(evaluation))
+    low, high = interval(right, n)
+    said = [
+        f"{count(right)} of {count(n)} test images are right. From so many, the accuracy on new images of "
+        f"the same kind lies between {percent(low)} and {percent(high)} (95 % interval)."
+    ]
+    if best_epoch and len(history) > 1:
+        said.append(
+            f"The weights are those of epoch {best_epoch} of {len(history)}, the best on validation images."
+        )
+    if history and history[-1].get("val_accuracy") is not None:
+        last = history[-1]
+        gap = 100 * (last["train_accuracy"] - last["val_accuracy"])
+        if gap > 2:
+            said.append(
+                f"At the end the accuracy on training images, as augmented, was {gap:.1f} points above that on "
+                "validation images: some were learnt by heart. More data, augmentation or dropout narrow this gap."
+            )
+    if frequent := confusions(evaluation)[:1]:
+        true, predicted, times = frequent[0]
+        said.append(f"The most frequent confusion: {true} taken for {predicted}, {_times(times)}.")
+        weakest = min((c for c in evaluation.per_class if c.support), key=lambda c: c.recall)
+        said.append(
+            f"The hardest class: {weakest.name}, {percent(weakest.recall)} of {count(weakest.support)} found."
+        )
+    return said
+
+
+def interval(right: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share: the p with (right/n - p)^2 <= z^2 p (1 - p) / n."""
+    z = 1.959964
+    middle = (right + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * (right * (n - right) / n + z * z / 4) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def confusions(evaluation: "Evaluation") -> list[tuple[str, str, int]]:
+    """(true, predicted, how often), the most frequent first."""
+    table = evaluation.confusion.copy()
+    np.fill_diagonal(table, 0)
+    order = np.argsort(-table, axis=None, kind="stable")
+    places = [divmod(int(i), len(table)) for i in order[: np.count_nonzero(table)]]
+    return [(evaluation.classes[t], evaluation.classes[p], int(table[t, p])) for t, p in places]
+
+
+def matrix(evaluation: "Evaluation") -> list[tuple[str, list[tuple[int, int]]]]:
+    """Rows of the confusion matrix: the true class, then (count, percent of the row) for each prediction."""
+    table = evaluation.confusion
+    shares = np.ceil(100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)).astype(int)
+    return [
+        (name, list(zip(row.tolist(), share.tolist(), strict=True)))
+        for name, row, share in zip(evaluation.classes, table, shares, strict=True)
+    ]
+
+
+def curves(history: list[dict[str, float]]) -> list[tuple[str, str]]:
+    """Loss, accuracy and learning rate by epoch, as (title, SVG)."""
+    if not history:
+        return []
+
+    def line(name: str, column: str, style: str) -> Line:
+        return Line(name, [(row["epoch"], row.get(column, float("nan"))) for row in history], style)
+
+    def both(title: str, column: str, unit: str, form: Callable[[float], str]) -> tuple[str, str]:
+        lines = [
+            line("training", f"train_{column}", "training"),
+            line("validation", f"val_{column}", "validation"),
+        ]
+        return title, line_chart(title, lines, "epoch", unit, form)
+
+    return [
+        both("Loss (nats)", "loss", "cross-entropy in nats", lambda y: f"{y:.4g}"),
+        both("Accuracy", "accuracy", "share of images", lambda y: f"{100 * y:.4g} %"),
+        (
+            "Learning rate",
+            line_chart(
+                "Learning rate",
+                [line("learning rate", "lr", "rate")],
+                "epoch",
+                "step size",
+                lambda y: f"{y:.3g}",
+            ),
+        ),
+    ]
+
+
+def _mistakes(run: "Run", evaluation: "Evaluation") -> list[dict[str, Any]]:
+    """The worst mistakes with their pictures."""
+    worst = evaluation.mistakes(SHOWN_MISTAKES)
+    if not worst:
+        return []
+    pixels = run.dataset().test.read([m.index for m in worst]).permute(0, 2, 3, 1).numpy()
+    return [
+        {"picture": picture(p), "small": max(p.shape) <= 64, "is": m}
+        for m, p in zip(worst, pixels, strict=True)
+    ]
+
+
+def _first_layer(model: "Model") -> dict[str, Any]:
+    """The weights that see the image: kernels of a convolution, or images of a dense layer's rows."""
+    from torch import nn
+
+    c, h, w = model.input_shape
+    layer = next((m for m in model.module.modules() if isinstance(m, nn.Conv2d | nn.Linear)), None)
+    if layer is None:
+        return {"filters": []}
+    weights = layer.weight.detach().float().cpu()
+    if isinstance(layer, nn.Linear):
+        if layer.in_features != c * h * w:
+            return {"filters": []}
+        weights = weights.reshape(-1, c, h, w)
+    if weights.shape[1] not in (1, 3) or max(weights.shape[2:]) == 1:
+        return {"filters": []}
+    shown = weights[:SHOWN_FILTERS].numpy()
+    return {"filters": filters(shown), "all_filters": len(weights), "largest": float(np.abs(shown).max())}
+
+
+def _fields(run: "Run") -> list[tuple[str, str, str, bool]]:
+    """The recipe as (field, value, meaning, differs from the default)."""
+    rows = []
+    for name, field in type(run.recipe).model_fields.items():
+        value = getattr(run.recipe, name)
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+        rows.append((name, text, field.description or "", value != field.default))
+    return rows
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else "twice" if n == 2 else f"{count(n)} times"
