@@ -86,12 +86,16 @@ def _zoo(name: str) -> Plan:
 
 
 def _diagram(text: str, name: str) -> Plan:
-    from striate import diagram
+    from striate.diagram.expand import expand
+    from striate.diagram.parser import parse
 
     def make(shape: Shape, num_classes: int | None) -> "nn.Module":
-        return diagram.build(text, input_shape=shape, num_classes=num_classes)
+        from striate.diagram.build import build
 
-    wants = diagram.parse(text).input_shape or (None, None, None)
+        return build(text, input_shape=shape, num_classes=num_classes)
+
+    asked = expand(parse(text), {})[0].args
+    wants = (asked.get("c"), asked.get("h"), asked.get("w"))
     return Plan(name, {"kind": "diagram", "name": name, "text": text}, wants, make)
 
 

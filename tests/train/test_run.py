@@ -18,11 +18,11 @@ NET = "INPUT(8,8,1) => CONV(8,3) => BN => RELU => POOL(2) => FC(32) => RELU => F
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "r"
-    return train(recipe({"data": "digits", "model": NET, "epochs": 3, "opt": "momentum"}), folder, report=False)
+    return train(recipe({"data": "digits", "model": NET, "epochs": 3, "lr": 0.01}), folder, report=False)
 
 
 def test_it_learns_digits(run):
-    assert run.summary["test_accuracy"] > 0.85
+    assert run.summary["test_accuracy"] > 0.8  # chance is 0.1
     assert run.summary["epochs"] == 3
     # 8 kernels 3x3 with bias, 2 * 8 of batch norm, 4*4*8 -> 32, 32 -> 10
     assert run.summary["params"] == (9 + 1) * 8 + 16 + (128 + 1) * 32 + (32 + 1) * 10
@@ -39,7 +39,7 @@ def test_everything_is_in_the_folder(run):
 
 
 def test_the_recipe_saved_is_the_effective_one(run):
-    assert (run.recipe.lr, run.recipe.img_size, run.recipe.in_chans, run.recipe.num_classes) == (0.02, (8, 8), 1, 10)
+    assert (run.recipe.lr, run.recipe.img_size, run.recipe.in_chans, run.recipe.num_classes) == (0.01, (8, 8), 1, 10)
 
 
 def test_the_command_repeats_the_run():
@@ -68,7 +68,7 @@ def test_the_splits_are_those_of_the_run(run):
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(run, tmp_path):
-    settings = {"data": "digits", "model": NET, "epochs": 3, "opt": "momentum"}
+    settings = {"data": "digits", "model": NET, "epochs": 3, "lr": 0.01}
     same = train(recipe(settings), tmp_path / "same", report=False)
     other = train(recipe({**settings, "seed": 1}), tmp_path / "other", report=False)
     weights = [r.model().module.state_dict() for r in (run, same, other)]

@@ -137,7 +137,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write the state of a run: tensors first, then the JSON that names them, so that a JSON never lacks its tensors."""
     folder.mkdir(exist_ok=True)
-    name = f"state-{facts['step']:09d}.safetensors"
+    name = f"state-{facts['epoch']}-{facts['step']}.safetensors"
     write_whole(folder / name, lambda p: save_file({k: v.contiguous() for k, v in tensors.items()}, p))
     write_text(folder / "state.json", json.dumps({**facts, "tensors": name}))
     for old in folder.glob("state-*.safetensors"):

@@ -149,8 +149,7 @@ def _go(
 
     def save(loop: Loop) -> None:
         tensors, facts = loop.state_dict()
-        step = (facts["epoch"] - 1) * loop.batches + facts["step"]
-        checkpoint.save_state(run.folder / "last", tensors, {**facts, "step_in_epoch": facts["step"], "step": step, "best": best.key})
+        checkpoint.save_state(run.folder / "last", tensors, {**facts, "best": best.key})
 
     loop.fit(save, best)
     model.module.load_state_dict(checkpoint.weights(run.folder / "model.safetensors"))
