@@ -93,10 +93,11 @@ def test_a_size_that_vanishes_names_both_sizes() -> None:
         ({"kernel": 0}, "kernel size must be at least 1, got 0"),
         ({"kernel": 3, "stride": (1, 0)}, r"stride must be at least 1, got \(1, 0\)"),
         ({"kernel": 3, "dilation": -1}, "dilation must be at least 1, got -1"),
-        ({"kernel": (3, 3, 3)}, r"kernel size takes one number or 2, got \(3, 3, 3\)"),
+        ({"kernel": (3, 3, 3)}, r"kernel size takes one whole number or 2, got \(3, 3, 3\)"),
+        ({"kernel": 2.5}, "kernel size takes one whole number or 2, got 2.5"),
         ({"kernel": 3, "padding": "full"}, "unknown padding 'full'"),
         ({"kernel": 3, "padding": -1}, "padding must be at least 0"),
-        ({"kernel": 3, "padding": (1, 2, 3)}, r"padding takes one number or 2 or 4, got \(1, 2, 3\)"),
+        ({"kernel": 3, "padding": (1, 2, 3)}, r"padding takes one whole number or 2 or 4, got \(1, 2, 3\)"),
     ],
 )
 def test_windows_that_make_no_sense(options: dict[str, int], message: str) -> None:

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from striate.errors import UsageError
-from striate.layers import SCHEMES, Add, Conv2d, StochasticDepth, initialise
+from striate.layers import SCHEMES, Add, Conv2d, SqueezeExcite, StochasticDepth, initialise
 from striate.layers.init import fans, zero_gamma
+from striate.layers.inverted_residual import InvertedResidual
+from striate.layers.residual import Residual, basic
 
 DENSE = nn.Linear(300, 200)  # fans 300 and 200
 GROUPED = Conv2d(64, 128, 5, groups=4)  # an output sees 16 channels, an input feeds 32: fans 400 and 800
@@ -77,7 +79,7 @@ def test_identity_passes_the_image_through(scheme: str, kernel: int, groups: int
     assert torch.equal(dense(x[..., 0, 0]), x[..., 0, 0])
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", [s for s in SCHEMES if s != "zero_gamma"])
 def test_a_seeded_generator_repeats_the_weights(scheme: str) -> None:
     net = nn.Sequential(Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4))
     runs = []
@@ -103,6 +105,26 @@ def test_zero_gamma_makes_a_block_its_shortcut() -> None:
         initialise(block, "zero_gamma")
         assert torch.equal(block(x), shortcut(x))
     assert (branch[1].weight == 1).all()
+
+
+def test_zero_gamma_knows_the_blocks_of_the_zoo() -> None:
+    x = torch.randn(2, 8, 5, 5)
+    residual = Residual(basic(8, 8))
+    initialise(residual, "zero_gamma")
+    assert torch.equal(residual(x), x.relu())
+    inverted = InvertedResidual(8, 8)
+    initialise(inverted, "zero_gamma")
+    assert torch.equal(inverted(x), x)
+    gated = Residual(nn.Sequential(Conv2d(8, 8, 3), nn.BatchNorm2d(8), SqueezeExcite(8, 2)))
+    initialise(gated, "zero_gamma")
+    assert torch.equal(gated(x), x.relu())
+    gated(x).sum().backward()
+    assert gated.body[1].weight.grad.abs().sum() > 0
+
+
+def test_zero_gamma_without_a_residual_branch_says_so() -> None:
+    with pytest.raises(UsageError, match="needs a residual branch that ends in a norm"):
+        initialise(nn.Sequential(Conv2d(3, 8, 3), nn.BatchNorm2d(8)), "zero_gamma")
 
 
 def test_zero_gamma_leaves_preactivation_able_to_learn() -> None:

@@ -48,7 +48,7 @@ def by_definition(
     padding=st.one_of(st.just("same"), st.just("valid"), st.tuples(*[st.integers(0, 3)] * 4)),
     ceil=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_equals_the_definition(
     hw: tuple[int, int], k: tuple[int, int], s: tuple[int, int], padding: str | Pads, ceil: bool
 ) -> None:

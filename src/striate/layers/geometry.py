@@ -59,13 +59,15 @@ def pair(value: int | Sequence[int], what: str, least: int = 1) -> Pair:
 
 
 def _ints(values: Sequence[int], what: str, lengths: tuple[int, ...]) -> tuple[int, ...]:
-    if isinstance(values, str) or len(values) not in lengths:
+    whole = isinstance(values, tuple | list) and all(isinstance(v, int) for v in values)
+    if not whole or len(values) not in lengths:
         expected = " or ".join(map(str, lengths))
-        raise UsageError(f"{what} takes one number or {expected}, got {values!r}")
-    return tuple(int(v) for v in values)
+        raise UsageError(f"{what} takes one whole number or {expected}, got {values!r}")
+    return tuple(values)
 
 
 def _explicit(padding: Padding) -> Pads:
+    """(top, bottom, left, right) of any padding but "same"."""
     if padding == "valid":
         return 0, 0, 0, 0
     if isinstance(padding, str):
@@ -95,7 +97,7 @@ class Window:
         self.kernel = pair(kernel, "kernel size")
         self.stride = pair(stride, "stride")
         self.dilation = pair(dilation, "dilation")
-        self.padding = padding
+        self.padding = padding if isinstance(padding, str | int) else tuple(padding)
         self._fixed = self._independent_of_size()
 
     def _independent_of_size(self) -> Pads | None:

@@ -11,7 +11,10 @@ from torch import Generator, nn
 
 from striate.errors import UsageError, nearest
 from striate.layers.dropout import StochasticDepth
+from striate.layers.inverted_residual import InvertedResidual
 from striate.layers.merge import Add
+from striate.layers.residual import Residual
+from striate.layers.squeeze_excite import SqueezeExcite
 
 _VARIANCE = {
     "glorot": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
@@ -25,23 +28,33 @@ SCHEMES = (
     *("uniform", "normal", "zeros", "dirac", "identity", "zero_gamma"),
 )
 _NORMS = (nn.BatchNorm2d, nn.GroupNorm)
-_NO_WEIGHTS = (nn.Identity, nn.Dropout, nn.Dropout2d, StochasticDepth)
+_KEEP_ZERO = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout2d,
+    StochasticDepth,
+    SqueezeExcite,
+    nn.MaxPool2d,
+)  # after a norm
 
 
 def initialise(module: nn.Module, scheme: str, generator: Generator | None = None) -> None:
     """Draw the weights of every convolution and dense layer in `module` by `scheme`; set their biases to 0.
 
-    "zero_gamma" leaves those alone and makes every addition start out as its shortcut.
+    "zero_gamma" leaves those alone and makes every residual block start out as its shortcut.
     """
     if scheme not in SCHEMES:
         hint = nearest(scheme, SCHEMES) or f"known: {', '.join(SCHEMES)}"
         raise UsageError(f"unknown initialisation {scheme!r}", hint=hint)
+    if scheme == "zero_gamma":
+        if not sum(zero_gamma(branch) for m in module.modules() for branch in _residuals(m)):
+            raise UsageError(
+                "zero_gamma needs a residual branch that ends in a norm, and this network has none"
+            )
+        return
     with torch.no_grad():
         for m in module.modules():
-            if scheme == "zero_gamma":
-                if isinstance(m, Add):
-                    _silence_residuals(m)
-            elif isinstance(m, nn.Conv2d | nn.Linear):
+            if isinstance(m, nn.Conv2d | nn.Linear):
                 _fill(m, scheme, generator)
                 if m.bias is not None:
                     m.bias.zero_()
@@ -60,20 +73,23 @@ def zero_gamma(branch: nn.Module) -> bool:
 
     A norm further up must keep its weight: what follows would be fed zeros and could never learn.
     """
-    leaves = [m for m in branch.modules() if not list(m.children()) and not isinstance(m, _NO_WEIGHTS)]
-    if not leaves or not isinstance(leaves[-1], _NORMS):
+    last = branch
+    while steps := [m for m in last.children() if not isinstance(m, _KEEP_ZERO)]:
+        last = steps[-1]
+    if not isinstance(last, _NORMS):
         return False
-    with torch.no_grad():
-        leaves[-1].weight.zero_()
+    nn.init.zeros_(last.weight)
     return True
 
 
-def _silence_residuals(add: Add) -> None:
-    """The shortcut is the branch with the fewest convolutions (none, or a projection)."""
-    depths = [sum(isinstance(m, nn.Conv2d) for m in branch.modules()) for branch in add]
-    for branch, depth in zip(add, depths, strict=True):
-        if depth > min(depths):
-            zero_gamma(branch)
+def _residuals(m: nn.Module) -> list[nn.Module]:
+    """The branches that `m` adds to its shortcut, in an Add the one with the fewest convolutions."""
+    if isinstance(m, Residual) or (isinstance(m, InvertedResidual) and m.adds):
+        return [m.body]
+    if not isinstance(m, Add):
+        return []
+    depths = {branch: sum(isinstance(part, nn.Conv2d) for part in branch.modules()) for branch in m}
+    return [branch for branch, depth in depths.items() if depth > min(depths.values())]
 
 
 def _fill(layer: nn.Conv2d | nn.Linear, scheme: str, generator: Generator | None) -> None:

@@ -12,14 +12,10 @@ from striate.layers.geometry import Padding, Pads, Window, Windowed
 
 def _window(kernel_size: int | Sequence[int], stride: int | Sequence[int] | None, padding: Padding) -> Window:
     window = Window(kernel_size, kernel_size if stride is None else stride, padding)
-    pads = window.torch_padding()
-    if pads != "same" and any(p >= k for p, k in zip(window.pads(1, 1), _twice(window.kernel), strict=True)):
+    (top, bottom, left, right), (kh, kw) = window.pads(1, 1), window.kernel
+    if max(top, bottom) >= kh or max(left, right) >= kw:
         raise UsageError(f"padding {padding} leaves windows of {window.kernel} that see nothing but padding")
     return window
-
-
-def _twice(hw: tuple[int, int]) -> Pads:
-    return hw[0], hw[0], hw[1], hw[1]
 
 
 def _native(pads: Pads, kernel: tuple[int, int]) -> bool:
@@ -88,7 +84,8 @@ class MinPool2d(Windowed, nn.Module):
         self.ceil_mode = ceil_mode
 
     def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        sizes = f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        return f"{sizes}, ceil_mode={self.ceil_mode}"
 
     def forward(self, x: Tensor) -> Tensor:
         return -_max_pool(-x, self.window, self.ceil_mode)
