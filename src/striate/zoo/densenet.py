@@ -3,7 +3,8 @@
 Idea     Give every layer the maps of all layers before it: L(L+1)/2 connections, narrow layers, features
          reused.
 Source   Plan: Table 1; DenseNet-161 (growth 48): section 4.3 and the authors' code.  Stem and end: Table 1.
-Departs  Nothing. Keras' weights fit with the arguments `KERAS`.
+Departs  Nothing; the plan that Table 1 prints for DenseNet-264 has 265 layers. Keras' weights fit with the
+         arguments `KERAS`.
 """
 
 from functools import partial
