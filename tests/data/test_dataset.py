@@ -12,17 +12,6 @@ from striate.data import load
 from striate.errors import DataError
 
 
-def write_folder(root: Path, counts: dict[str, int], size: tuple[int, int] = (10, 12)) -> Path:
-    """PNGs of one colour each; the value is unique in the folder."""
-    value = 0
-    for folder, n in counts.items():
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        for i in range(n):
-            cv2.imwrite(str(root / folder / f"{i}.png"), np.full((*size, 3), value % 256, np.uint8))
-            value += 1
-    return root
-
-
 def test_digits_are_scikit_learns_scaled_to_bytes() -> None:
     from sklearn.datasets import load_digits
 
@@ -58,8 +47,8 @@ def test_mnist_keeps_its_test_split(shared_data: Path) -> None:
     assert np.bincount(data.val.labels) == pytest.approx(counts / 10, abs=1)
 
 
-def test_folder_without_splits(tmp_path: Path) -> None:
-    data = load(write_folder(tmp_path, {"img10": 20, "img2": 20}))
+def test_folder_without_splits(write_folder) -> None:
+    data = load(write_folder({"img10": 20, "img2": 20}))
     assert data.classes == ("img2", "img10")
     assert data.shape == (3, 10, 12)
     assert [len(p) for p in data.parts().values()] == [28, 6, 6]
@@ -71,40 +60,40 @@ def test_folder_without_splits(tmp_path: Path) -> None:
             assert (image == int(Path(file).stem) + (20 if folder == "img2" else 0)).all()
 
 
-def test_folder_with_splits_keeps_them(tmp_path: Path) -> None:
+def test_folder_with_splits_keeps_them(write_folder) -> None:
     counts = {"train/a": 20, "train/b": 20, "valid/a": 2, "valid/b": 3, "test/a": 4, "test/b": 1}
-    data = load(write_folder(tmp_path, counts))
+    data = load(write_folder(counts))
     assert [len(p) for p in data.parts().values()] == [40, 5, 5]
     assert set(data.val.ids) == {f"valid/a/{i}.png" for i in range(2)} | {
         f"valid/b/{i}.png" for i in range(3)
     }
 
 
-def test_test_split_alone_takes_val_from_train(tmp_path: Path) -> None:
-    data = load(write_folder(tmp_path, {"train/a": 20, "train/b": 30, "test/a": 4, "test/b": 4}))
+def test_test_split_alone_takes_val_from_train(write_folder) -> None:
+    data = load(write_folder({"train/a": 20, "train/b": 30, "test/a": 4, "test/b": 4}))
     assert [len(p) for p in data.parts().values()] == [45, 5, 8]
     assert np.bincount(data.val.labels).tolist() == [2, 3]
 
 
-def test_stored_splits_come_back_exactly(tmp_path: Path) -> None:
-    write_folder(tmp_path, {"a": 10, "b": 10})
-    first = load(tmp_path, seed=1)
+def test_stored_splits_come_back_exactly(write_folder) -> None:
+    root = write_folder({"a": 10, "b": 10})
+    first = load(root, seed=1)
     stored = json.loads(json.dumps(first.splits()))
-    again = load(tmp_path, seed=2, splits=stored)
+    again = load(root, seed=2, splits=stored)
     assert again.splits() == stored
     assert again.test.ids == first.test.ids
 
 
-def test_stored_splits_name_what_is_missing_or_changed(tmp_path: Path) -> None:
-    write_folder(tmp_path, {"a": 10, "b": 10})
-    data = load(tmp_path)
+def test_stored_splits_name_what_is_missing_or_changed(write_folder) -> None:
+    root = write_folder({"a": 10, "b": 10})
+    data = load(root)
     stored = data.splits()
-    victim = tmp_path / data.train.ids[3]
+    victim = root / data.train.ids[3]
     cv2.imwrite(str(victim), np.full((10, 12, 3), 200, np.uint8))
     with pytest.raises(DataError, match=f"1 images of the stored train split changed: '{data.train.ids[3]}'"):
-        load(tmp_path, splits=stored)
+        load(root, splits=stored)
     victim.unlink()
     with pytest.raises(
         DataError, match=f"1 images of the stored train split are missing: '{data.train.ids[3]}'"
     ):
-        load(tmp_path, splits=stored)
+        load(root, splits=stored)

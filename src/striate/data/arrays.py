@@ -2,6 +2,7 @@
 
 import zipfile
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -103,24 +104,29 @@ def target_names(y: npt.NDArray[Any], what: str) -> Targets:
     )
 
 
-def from_npz(path: Path) -> Source:
+def from_npz(file: Path | BytesIO, name: str) -> Source:
     """`x_train y_train [x_val y_val] [x_test y_test]`, or `x y`; never unpickles."""
+    where = f"{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as f:
+        with (
+            open(file, "rb") if isinstance(file, Path) else file as raw,
+            np.load(raw, allow_pickle=False) as f,
+        ):
             found = {k: f[k] for k in f.files if k in KEYS}
             others = [k for k in f.files if k not in KEYS]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
-        raise DataError(f"{str(path)!r}: can't be read as .npz: {e}", NPZ) from e
+        raise DataError(f"{where!r}: can't be read as .npz: {e}", NPZ) from e
     parts = {}
     for split in ("train", "val", "test", "all"):
         x, y = (found.get(k if split == "all" else f"{k}_{split}") for k in "xy")
         if (x is None) != (y is None):
-            raise DataError(f"{str(path)!r}: {split} has images or labels, but not both", NPZ)
+            raise DataError(f"{where!r}: {split} has images or labels, but not both", NPZ)
         if x is not None and y is not None:
             parts[split] = array_part(f"{split}/", x, y)
     if "all" not in parts and "train" not in parts:
-        raise DataError(f"{str(path)!r}: no x_train; it holds {', '.join(others) or 'nothing'}", NPZ)
-    return Source(path.stem, parts)
+        raise DataError(f"{where!r}: no x_train; it holds {', '.join(others) or 'nothing'}", NPZ)
+    several = isinstance(next(iter(parts.values())).targets[0], tuple)
+    return Source(name, parts, several=several)
 
 
 KEYS = {"x", "y", *(f"{k}_{split}" for k in "xy" for split in ("train", "val", "test"))}

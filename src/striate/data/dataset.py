@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from striate.data.arrays import ArrayStore
-from striate.data.classes import class_list, given_classes, some
+from striate.data.classes import class_list, given_classes, present, some
 from striate.data.folder import FileStore
 from striate.data.images import ArrayImages, Images, StoredImages, array_digests
 from striate.data.preprocess import Preprocess
@@ -19,6 +19,7 @@ from striate.data.scan import Scan, scan
 from striate.data.source import Part, Source, open_source
 from striate.data.splits import SPLITS, divide, fractions, restore
 from striate.data.statistics import channel_statistics
+from striate.data.tree import natural
 from striate.errors import DataError, UsageError
 
 EAGER = 1 << 30  # bytes up to which resized arrays are kept in memory
@@ -77,15 +78,18 @@ def load(
     classes: Sequence[str] | str | Path | None = None,
     allow_empty: bool = False,
     on_bad_image: Literal["error", "skip"] = "error",
+    columns: Mapping[str, str] | None = None,
+    offline: bool = False,
 ) -> DataSet:
     """Opens a source, looks at the header of every file, and divides it.
 
     Train, val and test of the source are kept. One that it lacks of val and test is a stratified tenth of
     train; a source that isn't divided at all is divided by `split`. `splits` restores what `DataSet.splits`
-    gave, `preprocess` what training used.
+    gave, `preprocess` what training used. `columns` names those of a table by their role (path, label, split,
+    group, weight).
     """
     share = fractions(split)
-    opened = open_source(source)
+    opened = open_source(source, columns, offline)
     scans = _scan(opened)
     opened, skipped = _without_bad(opened, scans, on_bad_image)
     given = given_classes(classes) if classes is not None else list(splits["classes"]) if splits else None
@@ -128,7 +132,9 @@ def _without_bad(source: Source, scans: Scans, on_bad: str) -> tuple[Source, dic
             f"{source.name}: {len(bad)} of {n} images can't be read: {first}{more}",
             "mend or remove them, or leave them out with on_bad_image='skip' (--on-bad-image skip)",
         )
-    return replace(source, parts=parts), bad
+    lost = {s: tuple(sorted(present(p) - present(parts[s]), key=natural)) for s, p in source.parts.items()}
+    empty = {s: (*source.empty.get(s, ()), *lost[s]) for s in parts if s in source.empty or lost[s]}
+    return replace(source, parts=parts, empty=empty), bad
 
 
 def _preprocess(
@@ -181,7 +187,8 @@ def _tensor(part: Part, store: ArrayStore, prepare: Preprocess) -> torch.Tensor:
         for i, image in enumerate(array):
             fitted[i] = store.prepared(image, prepare)
         array = fitted
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
+    pixels = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
 
 
 def _compare(found: DataSet, splits: Mapping[str, Any]) -> None:

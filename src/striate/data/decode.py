@@ -6,9 +6,6 @@ frame is taken; colour profiles are ignored.
 """
 
 import io
-import os
-import stat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,23 +14,6 @@ import numpy.typing as npt
 from striate.data.header import Header, complete, header
 from striate.data.source import Pixels
 from striate.errors import DataError
-
-MAX_BYTES = 1 << 29  # one encoded image
-
-
-def read_file(path: str | Path, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a regular file; never blocks on a pipe, a device or an endless file."""
-    try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except OSError as e:
-        raise DataError(f"{os.fspath(path)!r}: {e.strerror or e}") from e
-    with os.fdopen(fd, "rb", buffering=0) as f:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise DataError(f"{os.fspath(path)!r}: not a regular file")
-        if info.st_size > limit:
-            raise DataError(f"{os.fspath(path)!r}: {info.st_size:,} bytes, over the limit of {limit:,}")
-        return f.readall() or b""
 
 
 def decode(data: bytes, channels: int = 3, at_least: tuple[int, int] | None = None) -> Pixels:

@@ -1,12 +1,13 @@
 """Image folders: `class/file.jpg`, or `train|val|test/class/file.jpg`; the folder names are the labels."""
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from striate.data.preprocess import Preprocess
 from striate.data.source import Part, Pixels, Source
-from striate.data.tree import Tree, is_image, natural
+from striate.data.tree import Tree, is_image
 from striate.errors import DataError
 
 SPLITS = {
@@ -40,66 +41,78 @@ class FileStore:
 def from_tree(tree: Tree, name: str) -> Source:
     """The classes are the folders just below the root or below each split; deeper folders belong to them."""
     root = _unwrap(tree)
-    folders = [f[len(root) :] for f in tree.folders() if f.startswith(root) and f != root]
-    top = [f for f in folders if "/" not in f]
+    folders = [f[len(root) :] for f in tree.folders() if f.startswith(root) and f + "/" != root]
+    split_of = _splits(folders, tree.root)
+    depth = 1 if split_of else 0
     images = [p for p in tree.files() if p.startswith(root) and is_image(p)]
-    split_of = {f: SPLITS.get(f.lower(), "") for f in top}
-    divided = "train" in split_of.values() and (
-        all(split_of.values()) or len({*split_of.values()} - {""}) > 1
-    )
-    if divided and (others := [f for f in top if not split_of[f]]):
-        raise DataError(
-            f"{tree.root!r}: folder {others[0]!r} beside train/ is neither a split nor a class", LAYOUT
-        )
-    depth = 1 if divided else 0
     store = FileStore(tree, images)
-    parts: dict[str, list[int]] = {}
-    ids: list[str] = []
-    targets: list[str] = []
+    parts: dict[str, list[tuple[int, str]]] = {}  # split -> (row, class)
+    stray = []
     for row, path in enumerate(images):
         below = path[len(root) :].split("/")
-        ids.append(path[len(root) :])
-        targets.append(below[depth] if len(below) > depth + 1 else "")
-        if targets[row]:
-            parts.setdefault(split_of[below[0]] if divided else "all", []).append(row)
+        if len(below) > depth + 1:
+            parts.setdefault(split_of[below[0]] if split_of else "all", []).append((row, below[depth]))
+        else:
+            stray.append(path[len(root) :])
     if not parts:
         found = f"{len(images)} images but no class folders" if images else "no images"
         raise DataError(f"{tree.root!r}: {found}", LAYOUT)
-    full = {s: {targets[r] for r in rows} for s, rows in parts.items()}
-    empty: dict[str, set[str]] = {}
+    if "train" not in parts and "all" not in parts:
+        raise DataError(f"{tree.root!r}: no images in train/", LAYOUT)
+    empty: dict[str, tuple[str, ...]] = {}
     for folder in folders:
-        below = folder.split("/")
-        split = split_of[below[0]] if divided else "all"
-        if len(below) == depth + 1 and below[depth] not in full.get(split, ()):
-            empty.setdefault(split, set()).add(below[depth])
+        split, _, label = folder.rpartition("/")
+        part = split_of.get(split, "") if split_of else "all" * (not split)
+        if part in parts and label not in {c for _, c in parts[part]}:
+            empty[part] = (*empty.get(part, ()), label)
     return Source(
         name,
-        {
-            s: Part([ids[r] for r in rows], [targets[r] for r in rows], store, np.asarray(rows))
-            for s, rows in parts.items()
-        },
-        empty={s: tuple(sorted(names, key=natural)) for s, names in empty.items()},
-        stray=tuple(ids[r] for r in range(len(ids)) if not targets[r]),
+        {split: _part(store, rows, len(root)) for split, rows in parts.items()},
         folders=True,
+        empty=empty,
+        stray=tuple(stray),
     )
 
 
+def has_classes(tree: Tree) -> bool:
+    """Whether images lie in at least two class folders."""
+    try:
+        source = from_tree(tree, "")
+    except DataError:
+        return False
+    return len({t for part in source.parts.values() for t in part.targets}) > 1
+
+
+def _part(store: FileStore, rows: list[tuple[int, str]], cut: int) -> Part:
+    ids = [store.paths[r][cut:] for r, _ in rows]
+    return Part(ids, [c for _, c in rows], store, np.array([r for r, _ in rows], np.int64))
+
+
+def _splits(folders: list[str], where: str) -> dict[str, str]:
+    """Top folder -> split; empty when the top folders are classes."""
+    top = [f for f in folders if "/" not in f]
+    split_of = {f: SPLITS[f.lower()] for f in top if f.lower() in SPLITS}
+    if "train" not in split_of.values() or len(split_of) < min(2, len(top)):
+        return {}
+    if others := [f for f in top if f not in split_of]:
+        raise DataError(
+            f"{where!r}: folder {others[0]!r} beside train/ is neither a split nor a class", LAYOUT
+        )
+    for split, names in groupby(sorted(split_of, key=lambda f: split_of[f]), key=lambda f: split_of[f]):
+        if len(both := list(names)) > 1:
+            raise DataError(f"{where!r}: folders {both[0]!r} and {both[1]!r} are both {split}")
+    return split_of
+
+
 def _unwrap(tree: Tree) -> str:
-    """The prefix of a lone folder that holds everything, as archives often have; `` if there is none."""
+    """The prefix of a lone folder around everything, as archives often have; `` if there is none."""
+    holding = {p.rpartition("/")[0] for p in tree.files() if is_image(p)}
     root = ""
-    folders, files = tree.folders(), tree.files()
     while True:
-        inside = [f[len(root) :] for f in folders if f.startswith(root)]
-        top = [f for f in inside if "/" not in f]
-        if len(top) != 1 or any(
-            is_image(p) and "/" not in p[len(root) :] for p in files if p.startswith(root)
-        ):
+        top = [f for f in tree.folders() if f.startswith(root) and "/" not in f[len(root) :]]
+        inner = [f for f in tree.folders() if len(top) == 1 and f.startswith(top[0] + "/")]
+        if len(top) != 1 or not inner or top[0] in holding or root.rstrip("/") in holding:
             return root
-        deeper = root + top[0] + "/"
-        if top[0].lower() in SPLITS or any(
-            is_image(p) and "/" not in p[len(deeper) :] for p in files if p.startswith(deeper)
-        ):
+        if top[0][len(root) :].lower() in SPLITS:
             return root
-        if not any(f.startswith(deeper) for f in folders):
-            return root
-        root = deeper
+        root = top[0] + "/"

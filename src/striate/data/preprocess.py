@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from striate.data.decode import decode, read_file
+from striate.data.decode import decode
+from striate.data.files import read_file
 from striate.data.source import Pixels
 from striate.errors import DataError, UsageError, nearest
 

@@ -1,7 +1,8 @@
 """What every source of images hands over, and which source a DATA word means."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,7 @@ from striate.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:  # for their types only: reading a source doesn't need torch
     from striate.data.preprocess import Preprocess
+    from striate.data.tree import Tree
 
 Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -75,23 +77,60 @@ class Source:
     stray: tuple[str, ...] = ()  # images that belong to no class
 
 
-def open_source(source: object) -> Source:
-    """A DATA word, a path, a pair of arrays, or a Source itself."""
-    from striate.data import arrays, folder, tree
+def open_source(source: object, columns: Mapping[str, str] | None = None, offline: bool = False) -> Source:
+    """A DATA word, a path, a pair of arrays, a data frame, or a Source itself.
+
+    `columns` names the columns of a table by their role: path, label, split, group, weight.
+    """
+    from striate.data import arrays, cifar, published, table
+    from striate.data.archive import Zip
+    from striate.data.tree import Folder
 
     if isinstance(source, Source):
         return source
     if isinstance(source, tuple) and len(source) == 2:
         return arrays.from_arrays(*source)
+    if hasattr(source, "columns"):
+        return table.from_frame(source, columns=columns)
     if not isinstance(source, (str, Path)):
         kind = type(source).__name__
-        raise UsageError(f"no images in {kind}: expected a name, a path, or (images, labels)")
+        raise UsageError(f"no images in {kind}: expected a name, a path, a data frame, or (images, labels)")
     if str(source) == "digits":
         return arrays.digits()
     path = Path(source).expanduser()
+    if str(source) in NAMES and not path.exists():
+        return published.open_named(str(source), offline)
     if not path.exists():
         known = f"names that are known: {', '.join(NAMES)}"
         raise DataError(f"no data at {str(source)!r}", nearest(str(source), NAMES) or known)
-    if path.suffix.lower() == ".npz":
-        return arrays.from_npz(path)
-    return folder.from_tree(tree.open_tree(path), path.resolve().name)
+    name, kind = path.resolve().stem, path.suffix.lower()
+    if path.is_dir():
+        return from_files(Folder(str(path)), path.resolve().name, columns)
+    if kind == ".zip":
+        return from_files(Zip(path), name, columns)
+    if kind == ".npz":
+        return arrays.from_npz(path, name)
+    if kind in (".csv", ".tsv"):
+        return table.from_csv(Folder(str(path.parent)), path.name, name, columns)
+    if path.name.lower().endswith((".tar.gz", ".tgz")):
+        return cifar.from_tar(path.read_bytes(), name.removesuffix(".tar"), str(path))
+    expected = "expected a folder, .zip, .npz, .csv, or the .tar.gz of CIFAR's binary version"
+    raise DataError(f"{str(source)!r}: not a kind of data set that I know", expected)
+
+
+def from_files(tree: "Tree", name: str, columns: Mapping[str, str] | None = None) -> Source:
+    """What a folder or an archive holds: IDX, CIFAR's binary files, one .npz, one .csv, or class folders."""
+    from striate.data import arrays, cifar, folder, idx, table
+    from striate.data.tree import is_image
+
+    files = tree.files()
+    tables = [f for f in files if f.lower().endswith((".csv", ".tsv"))]
+    if idx.is_idx(files):
+        return idx.from_tree(tree, name)
+    if cifar.which(files):
+        return cifar.from_tree(tree, name)
+    if not any(map(is_image, files)) and len(single := [f for f in files if f.lower().endswith(".npz")]) == 1:
+        return arrays.from_npz(BytesIO(tree.read(single[0])), name)
+    if len(tables) == 1 and (columns or not folder.has_classes(tree)):
+        return table.from_csv(tree, tables[0], name, columns)
+    return folder.from_tree(tree, name)

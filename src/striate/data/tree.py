@@ -4,10 +4,10 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Protocol
 
-from striate.data.decode import read_file
+from striate.data.files import read_file
 from striate.errors import DataError
 
 JUNK = {"thumbs.db", "desktop.ini", "__macosx", "$recycle.bin"}
@@ -18,10 +18,12 @@ class Tree(Protocol):
     root: str
 
     def files(self) -> list[str]:
-        """Every file but hidden ones and junk, in natural order."""
+        """Every file but hidden ones and junk, sorted by code point."""
         ...
 
     def folders(self) -> list[str]: ...
+
+    def has(self, path: str) -> bool: ...
 
     def read(self, path: str) -> bytes: ...
 
@@ -32,8 +34,9 @@ def natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts)], name
 
 
-def is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in JUNK
+def is_junk(path: str) -> bool:
+    """Whether a part of the path is hidden, or what operating systems leave behind."""
+    return any(part.startswith(".") or part.lower() in JUNK for part in path.split("/"))
 
 
 def is_image(path: str) -> bool:
@@ -46,19 +49,22 @@ class Folder:
 
     root: str
 
-    def __post_init__(self) -> None:
-        self._files: list[str] = []
-        self._folders: list[str] = []
+    @cached_property
+    def _found(self) -> tuple[list[str], list[str]]:
+        files: list[str] = []
+        folders: list[str] = []
         for path, is_folder in _walk(self.root, "", ()):
-            (self._folders if is_folder else self._files).append(path)
-        self._files.sort(key=natural)
-        self._folders.sort(key=natural)
+            (folders if is_folder else files).append(path)
+        return sorted(files), sorted(folders)
 
     def files(self) -> list[str]:
-        return self._files
+        return self._found[0]
 
     def folders(self) -> list[str]:
-        return self._folders
+        return self._found[1]
+
+    def has(self, path: str) -> bool:
+        return os.path.isfile(os.path.join(self.root, path))
 
     def read(self, path: str) -> bytes:
         return read_file(os.path.join(self.root, path))
@@ -82,9 +88,3 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
             yield from _walk(entry.path, path + "/", (*above, here))
         else:
             yield path, False
-
-
-def open_tree(path: Path) -> Tree:
-    if path.is_dir():
-        return Folder(str(path))
-    raise DataError(f"{str(path)!r}: no folder")

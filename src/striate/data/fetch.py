@@ -1,0 +1,169 @@
+"""One file from a server, once, and only as published.
+
+A file has its name when its length and SHA-256 are right, never before; until then it's a `.part`, and a
+transfer that was cut goes on from there. What is kept is checked again at each use.
+"""
+
+import hashlib
+import http.client
+import ipaddress
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from striate.data.files import locked, sync_folder
+from striate.errors import DataError
+
+Progress = Callable[[str, int, int], None]  # file name, bytes so far, bytes in all
+TIMEOUT = 30.0  # seconds without a byte
+SLOWEST = 1024  # bytes a second, on average since the start of a transfer that lasts over TIMEOUT
+TRIES = 3
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    url: str
+    size: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return urlsplit(self.url).path.rpartition("/")[2]
+
+
+def fetch(file: RemoteFile, path: Path, *, offline: bool = False, progress: Progress | None = None) -> None:
+    """The file lies at `path`, whole and right; of two processes one transfers, the other waits."""
+    if _right(file, path):
+        return
+    if offline:
+        hint = f"put {file.url} there, or go online"
+        raise DataError(f"offline, and {str(path)!r} is missing (or isn't the published file)", hint)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(path.name + ".lock")):
+            if not _right(file, path):
+                _transfer(file, part, progress)
+                part.replace(path)
+                sync_folder(path.parent)
+    except OSError as e:
+        raise DataError(f"{str(path)!r}: can't be written: {e.strerror or e}") from e
+
+
+def _right(file: RemoteFile, path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == file.size and _sha256(path) == file.sha256
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _transfer(file: RemoteFile, part: Path, progress: Progress | None) -> None:
+    """Fills the part file and verifies it; a cut transfer is resumed, a wrong file is removed."""
+    cause = ""
+    for attempt in range(TRIES):
+        time.sleep(attempt)  # the second and third try wait a little
+        try:
+            _receive(file, part, progress)
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as e:
+            cause = str(getattr(e, "reason", "") or e)
+            if isinstance(e, urllib.error.HTTPError) and 400 <= e.code < 500:
+                break
+            continue
+        if (found := _sha256(part)) != file.sha256:
+            part.unlink()
+            raise DataError(f"{file.url} isn't the published file: SHA-256 {found}, expected {file.sha256}")
+        return
+    done = part.stat().st_size if part.exists() else 0
+    hint = f"the next try goes on from there; or put the file at {str(part.with_suffix(''))!r} yourself"
+    raise DataError(f"{file.url}: {cause} ({done:,} of {file.size:,} bytes are here)", hint)
+
+
+def _receive(file: RemoteFile, part: Path, progress: Progress | None) -> None:
+    """One connection: appends from where the part file ends; OSError where it's cut, too slow or lies."""
+    done = part.stat().st_size if part.exists() else 0
+    if done >= file.size:
+        part.unlink()
+        done = 0
+    request = urllib.request.Request(
+        file.url, headers={"User-Agent": "striate", "Accept-Encoding": "identity"}
+    )
+    if done:
+        request.add_header("Range", f"bytes={done}-")
+    opener = urllib.request.build_opener(_Redirects(file.url), urllib.request.ProxyHandler())
+    with opener.open(request, timeout=TIMEOUT) as answer:
+        done = _check_answer(file, answer, done)
+        began = time.monotonic()
+        with open(part, "ab" if done else "wb") as f:
+            received = 0
+            while chunk := answer.read1(CHUNK):
+                done, received = done + len(chunk), received + len(chunk)
+                if done > file.size:
+                    f.close()
+                    part.unlink()
+                    raise DataError(f"{file.url}: more than the published {file.size:,} bytes")
+                f.write(chunk)
+                if progress:
+                    progress(file.name, done, file.size)
+                lasted = time.monotonic() - began
+                if lasted > TIMEOUT and received < SLOWEST * lasted:
+                    raise OSError(f"slower than {SLOWEST} bytes a second")
+    if done < file.size:
+        raise OSError("the connection was cut")
+
+
+def _check_answer(file: RemoteFile, answer: Any, done: int) -> int:
+    """Where the body begins; DataError where it can't be the file."""
+    length = answer.headers.get("Content-Length")
+    kind = answer.headers.get_content_type()
+    if kind == "text/html":
+        raise DataError(
+            f"{file.url}: the server sent a web page instead of the file (a login or an error page?)"
+        )
+    begin = 0
+    if answer.status == 206:
+        place = answer.headers.get("Content-Range", "")
+        if not done or not place.startswith(f"bytes {done}-"):
+            raise DataError(f"{file.url}: the server sent another part than asked for ({place or 'unnamed'})")
+        begin = done
+    if length is not None and length.isdigit() and begin + int(length) != file.size:
+        raise DataError(
+            f"{file.url}: the server states {begin + int(length):,} bytes; published are {file.size:,}"
+        )
+    return begin
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few redirects, never to a weaker scheme, to a file, or into the local network."""
+
+    max_redirections = 5
+    max_repeats = 2
+
+    def __init__(self, url: str) -> None:
+        self._first = urlsplit(url)
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        to = urlsplit(newurl)
+        if to.scheme not in ("http", "https") or (self._first.scheme == "https" and to.scheme != "https"):
+            raise DataError(f"{self._first.geturl()}: redirected to {newurl!r}, which is refused")
+        if to.hostname != self._first.hostname and _is_local(to.hostname or ""):
+            raise DataError(
+                f"{self._first.geturl()}: redirected into the local network ({newurl!r}), which is refused"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return any(not ipaddress.ip_address(info[4][0]).is_global for info in found)

@@ -1,0 +1,168 @@
+"""Zip archives: read without unpacking, equal to the folder, and refused when one member is suspect."""
+
+import os
+import shutil
+import stat
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from striate.data import load
+from striate.data.archive import Zip
+from striate.errors import DataError
+
+
+def pack(root: Path, target: Path, method: int = zipfile.ZIP_DEFLATED, folders: bool = True) -> Path:
+    with zipfile.ZipFile(target, "w", method) as z:
+        for path in sorted(root.rglob("*")):
+            if path.is_file() or folders:
+                z.write(path, path.relative_to(root))
+    return target
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("folders", [True, False])
+def test_a_zip_is_the_folder_in_it(write_folder, tmp_path: Path, method: int, folders: bool) -> None:
+    root = write_folder({"train/a": 12, "train/b": 12, "test/a": 2, "test/b": 2})
+    plain, packed = load(root), load(pack(root, tmp_path / "x.zip", method, folders))
+    for a, b in zip(plain.parts().values(), packed.parts().values(), strict=True):
+        assert a.ids == b.ids
+        assert (a.read(range(len(a))) == b.read(range(len(b)))).all()
+        assert (a.digests() == b.digests()).all()
+
+
+def test_empty_class_folder_in_a_zip(write_folder, tmp_path: Path) -> None:
+    archive = pack(write_folder({"a": 2, "b": 2, "c": 0}), tmp_path / "x.zip")
+    with pytest.raises(DataError, match="'c' holds no image"):
+        load(archive)
+
+
+def write(target: Path, *members: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as z:
+        for name, data in members:
+            info = zipfile.ZipInfo(name)
+            info.filename = info.orig_filename = name  # ZipInfo cleans what it's given
+            info.compress_type = zipfile.ZIP_DEFLATED
+            z.writestr(info, data)
+    return target
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/../../evil", "/abs/evil", "C:\\evil", "..\\evil", "a\\..\\..\\evil"]
+)
+def test_members_that_lead_outside(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="points outside the archive; the archive is refused"):
+        Zip(write(tmp_path / "x.zip", ("a/1.png", b"x"), (name, b"x")))
+    assert sorted(os.listdir(tmp_path)) == ["x.zip"]
+
+
+def test_links_and_devices(tmp_path: Path) -> None:
+    for kind in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR):
+        info = zipfile.ZipInfo("link")
+        info.external_attr = (kind | 0o777) << 16
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as z:
+            z.writestr(info, "/etc/passwd")
+        with pytest.raises(DataError, match="is a link or a device"):
+            Zip(tmp_path / "x.zip")
+
+
+def test_bomb_by_ratio(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="decompression bomb"):
+        Zip(write(tmp_path / "x.zip", ("zeros.png", bytes(5_000_000))))
+
+
+def patched(path: Path, member: str, field: int, value: int) -> Path:
+    """Overwrites one 4-byte field of the member's entry in the central directory."""
+    data = bytearray(path.read_bytes())
+    at = data.rfind(b"PK\1\2", 0, data.rfind(member.encode()))
+    data[at + field : at + field + 4] = struct.pack("<L", value)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("field", "value"), [(16, 0xDEADBEEF), (24, 10), (24, 90_000)])
+def test_stated_length_or_checksum_that_is_not_the_members(tmp_path: Path, field: int, value: int) -> None:
+    archive = Zip(
+        patched(write(tmp_path / "x.zip", ("a.png", bytes(range(256)) * 300)), "a.png", field, value)
+    )
+    with pytest.raises(DataError, match="length or checksum"):
+        archive.read("a.png")
+
+
+def test_overlapping_members(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).bytes(5000)
+    path = write(tmp_path / "x.zip", ("a.png", noise), ("b.png", noise))
+    with pytest.raises(DataError, match="overlap"):
+        Zip(patched(path, "b.png", 42, 0))
+
+
+def test_encrypted_and_other_methods(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "lzma.zip", "w", zipfile.ZIP_LZMA) as z:
+        z.writestr("a.png", b"x" * 100)
+    with pytest.raises(DataError, match="method 14"):
+        Zip(tmp_path / "lzma.zip")
+    path = write(tmp_path / "x.zip", ("a.png", b"abc"))
+    data = bytearray(path.read_bytes())
+    data[data.rfind(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="is encrypted"):
+        Zip(path)
+
+
+def test_names_that_differ_by_case_only(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="same name but for case"):
+        Zip(write(tmp_path / "x.zip", ("a/1.png", b"1"), ("A/1.PNG", b"2")))
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.99])
+def test_archive_cut_short(write_folder, tmp_path: Path, keep: float) -> None:
+    path = pack(write_folder({"a": 5, "b": 5}), tmp_path / "x.zip")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    with pytest.raises(DataError, match=r"x.zip.*can't be read as .zip"):
+        load(path)
+
+
+def test_backslashes_of_old_windows_tools_are_folders(write_folder, tmp_path: Path) -> None:
+    root = write_folder({"a": 3, "b": 3})
+    files = [(f"{p.parent.name}\\{p.name}", p.read_bytes()) for p in sorted(root.rglob("*.png"))]
+    assert load(write(tmp_path / "x.zip", *files)).classes == ("a", "b")
+
+
+def test_a_member_that_turns_bad_is_named(write_folder, tmp_path: Path) -> None:
+    path = pack(write_folder({"a": 8, "b": 8}), tmp_path / "x.zip", zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"a/3.png") + 60
+    data[at] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"1 of 16 .*'a/3.png': length or checksum"):
+        load(path)
+
+
+def test_zip_with_a_csv(write_folder, tmp_path: Path) -> None:
+    root = write_folder({"pictures": 8})
+    (root / "labels.csv").write_text(
+        "file,label\n" + "".join(f"pictures/{i}.png,{'ab'[i % 2]}\n" for i in range(8))
+    )
+    data = load(pack(root, tmp_path / "x.zip"))
+    assert data.classes == ("a", "b")
+    shutil.rmtree(root)
+    assert (data.train.read([0]) == int(Path(data.train.ids[0]).stem)).all()
+
+
+def test_zip_with_an_npz(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (40, 6, 6), np.uint8)
+    np.savez_compressed(tmp_path / "d.npz", x_train=x, y_train=np.arange(40) % 4)
+    data = load(write(tmp_path / "x.zip", ("d.npz", (tmp_path / "d.npz").read_bytes())))
+    assert data.shape == (1, 6, 6)
+    assert [len(p) for p in data.parts().values()] == [28, 6, 6]
+
+
+def test_cifar10_jpegs(shared_data: Path) -> None:
+    data = load(shared_data / "cifar10.zip")
+    assert len(data.classes) == 10
+    assert data.shape == (3, 32, 32)
+    assert [len(p) for p in data.parts().values()] == [45000, 5000, 10000]
+    assert np.bincount(data.val.labels).tolist() == [500] * 10

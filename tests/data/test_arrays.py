@@ -1,0 +1,136 @@
+"""Arrays in Keras' layout and from Python; numbers that are no pixels are refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from striate.data import load
+from striate.data.arrays import channels_last
+from striate.data.decode import to_uint8
+from striate.errors import DataError, UsageError
+
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 256, (60, 5, 7, 3), np.uint8)
+Y = np.arange(60) % 3
+
+
+def read(images):  # type: ignore[no-untyped-def]
+    return images.read(range(len(images))).numpy()
+
+
+def test_arrays_keep_their_pixels() -> None:
+    data = load((X, Y))
+    for images in data.parts().values():
+        rows = [int(i.rpartition("/")[2]) for i in images.ids]
+        assert (read(images) == X[rows].transpose(0, 3, 1, 2)).all()
+        assert (images.labels == Y[rows]).all()
+
+
+def test_channels_first_is_the_same() -> None:
+    assert load((X.transpose(0, 3, 1, 2), Y)).splits() == load((X, Y)).splits()
+
+
+def test_npz_with_its_own_splits(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x_train=X[:30], y_train=Y[:30, None], x_val=X[30:40], y_val=Y[30:40, None],
+             x_test=X[40:], y_test=Y[40:, None])  # fmt: skip
+    data = load(tmp_path / "d.npz")
+    assert [len(p) for p in data.parts().values()] == [30, 10, 20]
+    assert (read(data.test) == X[40:].transpose(0, 3, 1, 2)).all()
+    assert (data.val.labels == Y[30:40]).all()
+
+
+def test_several_labels_an_image() -> None:
+    hot = RNG.integers(0, 2, (60, 4))
+    data = load((X, hot))
+    assert data.several
+    for images in data.parts().values():
+        rows = [int(i.rpartition("/")[2]) for i in images.ids]
+        assert images.labels.dtype == np.float32
+        assert (images.labels == hot[rows]).all()
+
+
+def test_grey_from_colour_and_colour_from_grey() -> None:
+    grey = load((X, Y), in_chans=1)
+    r, g, b = (read(load((X, Y), split=(1, 0, 0)).train)[:, c].astype(float) for c in range(3))
+    luma = 0.299 * r + 0.587 * g + 0.114 * b  # ITU-R BT.601
+    assert np.abs(read(load((X, Y), in_chans=1, split=(1, 0, 0)).train)[:, 0] - luma).max() <= 1
+    assert grey.shape == (1, 5, 7)
+    colour = load((X[..., 0], Y), in_chans=3, split=(1, 0, 0))
+    assert (read(colour.train) == X[:, None, :, :, 0].repeat(3, 1)).all()
+
+
+def test_resized_arrays() -> None:
+    data = load((np.full((20, 8, 8), 7, np.uint8), np.arange(20) % 2), img_size=(16, 4))
+    assert data.shape == (1, 16, 4)
+    assert (read(data.train) == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([0, 255], np.uint8), [0, 255]),
+        (np.array([0.0, 0.5, 1.0]), [0, 128, 255]),
+        (np.array([0.0, 127.4, 255.0], np.float32), [0, 127, 255]),
+        (np.array([0, 257, 65535], np.uint16), [0, 1, 255]),
+        (np.array([0, 200], np.int64), [0, 200]),
+        (np.array([False, True]), [0, 255]),
+    ],
+)
+def test_what_counts_as_a_pixel(values: np.ndarray, expected: list[int]) -> None:
+    assert to_uint8(values, "x").tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (np.array([0.0, np.nan]), "NaN"),
+        (np.array([0.0, np.inf]), "infinite"),
+        (np.array([-0.5, 0.5]), r"values -0.5..0.5"),
+        (np.array([0, 70000]), r"0..70000"),
+        (np.array([0.0, 300.0]), r"0..300"),
+        (np.array(["a"]), "numbers are expected"),
+        (np.array([1j]), "numbers are expected"),
+    ],
+)
+def test_what_does_not(values: np.ndarray, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        to_uint8(values, "x")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "says"),
+    [
+        (X, Y[:50], "60 images but 50 labels"),
+        (X[0, 0], Y, "shape"),
+        (X, np.linspace(0, 1, 60), "not whole numbers"),
+        (X, np.zeros((60, 3, 2)), "labels of shape"),
+        (X, np.full(60, 2), "one class only"),
+    ],
+)
+def test_arrays_that_do_not_fit(x: np.ndarray, y: np.ndarray, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        load((x, y))
+
+
+def test_something_else_altogether() -> None:
+    with pytest.raises(UsageError, match="no images in int"):
+        load(3)
+    with pytest.raises(DataError, match=r"\(n, h, w\)"):
+        channels_last(np.zeros((2, 5, 4, 5), np.uint8), "x")
+
+
+def test_npz_files_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    np.savez(path, images=X)
+    with pytest.raises(DataError, match=r"no x_train; it holds images"):
+        load(path)
+    np.savez(path, x_train=X)
+    with pytest.raises(DataError, match="images or labels, but not both"):
+        load(path)
+    np.savez(path, x_train=np.array([{}], object), y_train=Y)
+    with pytest.raises(DataError, match="allow_pickle"):
+        load(path)
+    path.write_bytes(b"PK\3\4 nonsense")
+    with pytest.raises(DataError, match=r"can't be read as \.npz"):
+        load(path)
