@@ -1,0 +1,35 @@
+"""A network is one line of text: read it, build it, write it back, as text, as PyTorch source, as a drawing.
+
+Names load on first use, so that a mistake in a diagram is reported before torch is imported.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from striate.diagram.build import Network as Network
+    from striate.diagram.build import build as build
+    from striate.diagram.parser import parse as parse
+    from striate.diagram.place import DiagramError as DiagramError
+    from striate.diagram.read import weights as weights
+    from striate.diagram.source import to_python as to_python
+    from striate.diagram.svg import to_svg as to_svg
+    from striate.diagram.text import to_text as to_text
+
+_HOME = {
+    "DiagramError": "place",
+    "Network": "build",
+    "build": "build",
+    "parse": "parser",
+    "to_python": "source",
+    "to_svg": "svg",
+    "to_text": "text",
+    "weights": "read",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -32,7 +32,9 @@ class Network(nn.Sequential):
 
 
 class Block(nn.Sequential):
-    """A named block of a diagram."""
+    """A named block of a diagram; `arguments` are the values of its parameters."""
+
+    arguments: dict[str, Any]
 
 
 def build(
@@ -75,8 +77,10 @@ def _children(flow: Flow, after: dict[int, Any]) -> "OrderedDict[str, nn.Module]
 
 def _module(node: Step | Merge | Group, after: dict[int, Any]) -> tuple[str, nn.Module]:
     match node:
-        case Group(name, body):
-            return name, Block(_children(body, after))
+        case Group(name, body, arguments):
+            block = Block(_children(body, after))
+            block.arguments = arguments
+            return name, block
         case Merge(op, branches):
             merge = layers.Add if op == "+" else layers.Concat
             parts = [nn.Sequential(_children(b, after)) if b else nn.Identity() for b in branches]

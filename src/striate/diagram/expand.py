@@ -156,4 +156,4 @@ class _Expander:
                 own[parameter.name] = evaluate(parameter.default, {**self.bindings, **own})
         written = f"{block.name}({', '.join(map(str, own.values()))})" if own else block.name
         body = self.chain(block.body.items, {**self.bindings, **own}, (*inside, f"{written}, line {call.place.line}"))
-        return Group(block.name.lower(), body, own, inside)
+        return Group(block.name.lower(), body, own)

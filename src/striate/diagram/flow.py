@@ -45,7 +45,7 @@ class Group:
     name: str
     body: "Flow"
     args: dict[str, Any] = field(default_factory=dict)
-    inside: tuple[str, ...] = field(default=(), compare=False)
+    block: bool = True  # False: a part of a network that no diagram named
 
 
 Node = Step | Merge | Group

@@ -41,7 +41,9 @@ class Node:
     shape: tuple[int, ...]
     args: dict[str, Any] = field(default_factory=dict)
     path: str = ""  # the innermost module call, "" is the network itself
-    params: tuple[str, ...] = ()  # parameters that enter here, by their full names
+    params: tuple[
+        str, ...
+    ] = ()  # full names of the parameters that enter here, directly or as part of a tensor
     call: int | None = None  # which call of a leaf module, None: outside any leaf
     fresh: bool = True  # False: a view of an input, or written in place
 
@@ -205,7 +207,7 @@ class _Tracer(TorchFunctionMode):
             int, Tensor
         ] = {}  # stand-ins on meta of real tensors that the forward pass made for itself
         self.alive: list[Tensor] = []  # a dead tensor's id could be taken by another
-        self.names = {id(p): name for name, p in shadow.named_parameters()}
+        self.names: dict[int, tuple[str, ...]] = {id(p): (name,) for name, p in shadow.named_parameters()}
         self.stack = [_Call("", shadow, None, tuple(x.shape))]
         self.calls: list[_Call] = []  # every call of a leaf, by number
         for path, module in shadow.named_modules():
@@ -251,7 +253,9 @@ class _Tracer(TorchFunctionMode):
         if not results or name in CONSTANTS:
             return out
         inputs = self.sources((args, kwargs))
+        params = tuple(dict.fromkeys(name for t in given for name in self.names.get(id(t), ())))
         if not inputs:
+            self._weights(results, params)
             return out
         if not written and any(out is t for t in given):
             out = results[0] = out.detach()  # dropout in eval mode hands its input back
@@ -260,7 +264,6 @@ class _Tracer(TorchFunctionMode):
             return out
         before, after = self.nodes[inputs[0]].shape, tuple(results[0].shape)
         op, bound = canonical(func, name, args, kwargs, before, after)
-        params = tuple(dict.fromkeys(self.names[id(t)] for t in given if id(t) in self.names))
         taken = {_storage(t) for t in given}
         for i, t in enumerate(results):
             extra = {"output": i} if len(results) > 1 else {}
@@ -269,6 +272,12 @@ class _Tracer(TorchFunctionMode):
         if written:
             self.written_by[_storage(results[0])] = len(self.nodes) - 1
         return out
+
+    def _weights(self, results: list[Tensor], params: tuple[str, ...]) -> None:
+        """Remember which parameters a tensor was made of: a masked kernel, a position table."""
+        if params:
+            self.alive += results
+            self.names |= {id(t): params for t in results}
 
     def add(
         self,

@@ -49,6 +49,12 @@ def _padding(value: Any) -> Any:
     return sides[0] if sides[0] == sides[1] else sides
 
 
+def _even_padding(value: Any) -> Any:
+    """Padding that is the same on opposite sides."""
+    padding = _padding(value)
+    return None if isinstance(padding, tuple) and len(padding) == 4 else padding
+
+
 def _flag(value: Any) -> bool | None:
     return bool(value) if isinstance(value, int) and value in (0, 1) else None
 
@@ -63,9 +69,19 @@ def _fraction(value: Any) -> float | None:
     return p if p is not None and 0 <= p <= 1 else None
 
 
+def show(value: Any) -> str:
+    """The value as a diagram writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "x".join(map(str, value)) if len(value) == 2 else f"({', '.join(map(str, value))})"
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
 WHOLE = Kind(f"a whole number from 1 to {LARGEST:,}", _whole)
 PAIR = Kind(f"a whole number from 1 to {LARGEST:,}, or two as in 1x7", _pair)
 PADDING = Kind("same, valid, a number of pixels, 1x3, or (top, bottom, left, right)", _padding)
+POOL_PADDING = Kind("same, valid, a number of pixels, or two as in 1x3", _even_padding)
 FLAG = Kind("true or false", _flag)
 FRACTION = Kind("a fraction from 0 to 1", _fraction)
 REAL = Kind("a number", _real)
@@ -112,6 +128,7 @@ class Parameter:
     name: str
     kind: Kind
     default: Any = REQUIRED
+    shown: bool = False  # to_text writes it even where it is the default
 
     def otherwise(self, args: Args, context: Context) -> Any:
         return self.default(args, context) if callable(self.default) else self.default

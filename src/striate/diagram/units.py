@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.diagram.kinds import (
-    FLAG, FRACTION, PADDING, PAIR, REAL, WHOLE, Args, Parameter, as_kernel, dense, doubling, unless_bn,
+    FLAG, FRACTION, PADDING, PAIR, POOL_PADDING, REAL, WHOLE, Args, Parameter, as_kernel, dense, doubling, unless_bn,
 )
 from striate.errors import UsageError
 
@@ -47,9 +47,9 @@ def _depthwise(x: Shape, a: Args) -> Shape:
 
 def _pool(x: Shape, a: Args) -> Shape:
     if a["padding"] != "same":
-        top, bottom, left, right = window(a).pads(1, 1)
-        if max(top, bottom) >= window(a).kernel[0] or max(left, right) >= window(a).kernel[1]:
-            raise UsageError("with that padding some windows see nothing but padding")
+        top, _, left, _ = window(a).pads(1, 1)
+        if 2 * top > window(a).kernel[0] or 2 * left > window(a).kernel[1]:
+            raise UsageError("pooling is padded by at most half its kernel")
     return (x[0], *_slide(x, a))
 
 
@@ -135,17 +135,17 @@ class Unit:
 _WINDOW = (Parameter("stride", PAIR, 1), Parameter("padding", PADDING, "same"))
 _DILATION = Parameter("dilation", PAIR, 1)
 _BIAS = Parameter("bias", FLAG, unless_bn)
-_FILTERS = Parameter("filters", WHOLE, doubling)
+_FILTERS = Parameter("filters", WHOLE, doubling, shown=True)
 _KERNEL = Parameter("kernel", PAIR, 3)
 _MULTIPLIER = Parameter("multiplier", WHOLE, 1)
 _POOL = (
     Parameter("kernel", PAIR, 2),
     Parameter("stride", PAIR, as_kernel),
-    Parameter("padding", PADDING, "valid"),
+    Parameter("padding", POOL_PADDING, "valid"),
     Parameter("ceil", FLAG, False),
 )
 _P = Parameter("p", FRACTION, 0.5)
-_UNITS = Parameter("units", WHOLE, dense)
+_UNITS = Parameter("units", WHOLE, dense, shown=True)
 
 
 def _pools(layer: str) -> Callable[[Any, Shape, Args], Any]:
@@ -180,7 +180,7 @@ _ALL = (
         "BN",
         (Parameter("eps", REAL, 1e-5), Parameter("momentum", FRACTION, 0.1)),
         lambda L, x, a: (L.BatchNorm2d if len(x) == 3 else L.BatchNorm1d)(x[0], *a.values()),
-        weights=lambda x, a: 2 * x[0],
+        weights=lambda x, a: 2 * x[0], bare=0,
     ),
     Unit(
         "LRN",
@@ -196,7 +196,7 @@ _ALL = (
         "PRELU",
         (Parameter("shared", FLAG, False),),
         lambda L, x, a: L.activation("prelu", num_parameters=1 if a["shared"] else x[0]),
-        weights=lambda x, a: 1 if a["shared"] else x[0], before="he_normal",
+        weights=lambda x, a: 1 if a["shared"] else x[0], before="he_normal", bare=0,
     ),
     Unit("ELU", (Parameter("alpha", REAL, 1.0),), _acts("elu", alpha="alpha"), before="he_normal"),
     Unit("SELU", (), _acts("selu"), before="lecun_normal"),
