@@ -24,6 +24,7 @@ Progress = Callable[[str, int, int], None]  # file name, bytes so far, bytes in 
 TIMEOUT = 30.0  # seconds without a byte
 SLOWEST = 1024  # bytes a second, on average since the start of a transfer that lasts over TIMEOUT
 TRIES = 3
+PAUSE = 1.0  # seconds before the second try, twice that before the third
 CHUNK = 1 << 16
 
 
@@ -70,7 +71,7 @@ def _transfer(file: RemoteFile, part: Path, progress: Progress | None) -> None:
     """Fills the part file and verifies it; a cut transfer is resumed, a wrong file is removed."""
     cause = ""
     for attempt in range(TRIES):
-        time.sleep(attempt)  # the second and third try wait a little
+        time.sleep(attempt * PAUSE)
         try:
             _receive(file, part, progress)
         except (urllib.error.URLError, http.client.HTTPException, OSError) as e:
