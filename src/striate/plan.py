@@ -90,7 +90,7 @@ def _diagram(text: str, name: str) -> Plan:
     from striate.diagram.parser import parse
 
     def make(shape: Shape, num_classes: int | None) -> "nn.Module":
-        from striate.diagram.build import build
+        from striate.diagram import build
 
         return build(text, input_shape=shape, num_classes=num_classes)
 

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from striate.diagram.build import Network as Network
-    from striate.diagram.build import build as build
+    from striate.diagram.network import Network as Network
+    from striate.diagram.network import build as build
     from striate.diagram.parser import parse as parse
     from striate.diagram.place import DiagramError as DiagramError
     from striate.diagram.read import weights as weights
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "DiagramError": "place",
-    "Network": "build",
-    "build": "build",
+    "Network": "network",
+    "build": "network",
     "parse": "parser",
     "to_python": "source",
     "to_svg": "svg",

@@ -169,15 +169,15 @@ def _join(merge: Merge, counts: Counter[str]) -> Join:
     for branch in merge.branches:
         own: Counter[str] = Counter()
         branches.append(tuple(e for node in branch for e in _entries(node, own) if not isinstance(e, Join)))
-    return Join(merge.op, _branch_names(branches), tuple(branches), merge.x, merge.y)
+    return Join(merge.op, _branch_names(merge.op, branches), tuple(branches), merge.x, merge.y)
 
 
-def _branch_names(branches: list[tuple[Any, ...]]) -> tuple[str, ...]:
-    """`body` beside SKIP, `body` and `shortcut` where there are two, else branch1, branch2, ..."""
+def _branch_names(op: str, branches: list[tuple[Any, ...]]) -> tuple[str, ...]:
+    """`body` beside SKIP, `body` and `shortcut` in a sum of two, else branch1, branch2, ..."""
     filled = [i for i, branch in enumerate(branches) if branch]
     if len(filled) == 1:
         return tuple("body" if branch else "" for branch in branches)
-    if len(branches) == 2:
+    if op == "+" and len(branches) == 2:
         body = 0 if len(branches[0]) >= len(branches[1]) else 1
         return tuple("body" if i == body else "shortcut" for i in range(2))
     return tuple(f"branch{i + 1}" if branch else "" for i, branch in enumerate(branches))

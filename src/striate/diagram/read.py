@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from striate import layers
-from striate.diagram.build import Block
+from striate.diagram.network import Block
 from striate.diagram.flow import Flow, Group, Merge, Node, Step, steps
 from striate.diagram.graph import Graph, Layer, trace
 from striate.diagram.graph import Node as Operation
@@ -97,7 +97,7 @@ def _reflected(a: Args, x: Shape, y: Shape) -> Given | None:
 
 
 def _dropout(unit: str) -> Callable[[Args, Shape, Shape], Given]:
-    return lambda a, x, y: (unit, {"p": a["p"]})
+    return lambda a, x, y: (unit, {"p": a["p"]}) if a["p"] else ("SKIP", {})
 
 
 def _plain(unit: str, **names: str) -> Callable[[Args, Shape, Shape], Given]:
@@ -174,7 +174,7 @@ MODULES: dict[type[nn.Module], Callable[[Any], Given]] = {
         "DROPCONNECT",
         {"units": m.out_features, "p": m.p, "bias": m.bias is not None},
     ),
-    layers.StochasticDepth: lambda m: ("DROPPATH", {"p": m.p}),
+    layers.StochasticDepth: lambda m: ("DROPPATH", {"p": m.p}) if m.p else ("SKIP", {}),
     layers.SqueezeExcite: lambda m: ("SE", {"reduction": _reduction(m)}),
 }
 
