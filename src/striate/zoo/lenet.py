@@ -15,8 +15,8 @@ from striate.zoo.network import ZooNet
 from striate.zoo.registry import Card, register
 
 
-@register(Card("lenet", "lenet", "10.1109/5.726791", 1998, input=(1, 32, 32), min_side=32, params=61_706))
-def lenet(num_classes: int = 10, in_chans: int = 1, img_size: int = 32, activation: str = "tanh") -> ZooNet:
+@register(Card("lenet5", "lenet", "10.1109/5.726791", 1998, input=(1, 32, 32), min_side=32, params=61_706))
+def lenet5(num_classes: int = 10, in_chans: int = 1, img_size: int = 32, activation: str = "tanh") -> ZooNet:
     """C1 - S2 - C3 - S4 - C5 - F6 - output."""
     stem = chain(
         c1=nn.Conv2d(in_chans, 6, 5),  # 28 x 28
