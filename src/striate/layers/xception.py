@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from striate.layers.chain import chain
 from striate.layers.geometry import Padding
 from striate.layers.merge import Add
 from striate.layers.pool import MaxPool2d
@@ -21,19 +22,15 @@ def xception_block(
     At stride 2 a 3x3 max-pool ends the branch and a strided 1x1 convolution is the skip, else neither.
     (n, c_in, h, w) -> (n, widths[-1], h / s, w / s)
     """
-    layers: list[nn.Module] = []
+    branch: dict[str, nn.Module] = {}
     c = c_in
-    for width in widths:
-        layers += [nn.ReLU(), *separable_bn(c, width, eps)]
+    for i, width in enumerate(widths, start=1):
+        if relu_first or i > 1:
+            branch[f"relu{i}"] = nn.ReLU()
+        branch[f"separable{i}"] = SeparableConv2d(c, width, 3, bias=False)
+        branch[f"bn{i}"] = nn.BatchNorm2d(width, eps=eps)
         c = width
-    if not relu_first:
-        layers = layers[1:]
     if stride == 1:
-        return Add(nn.Sequential(*layers), nn.Identity())
-    skip = nn.Sequential(nn.Conv2d(c_in, c, 1, stride, bias=False), nn.BatchNorm2d(c, eps=eps))
-    return Add(nn.Sequential(*layers, MaxPool2d(3, stride, pool_padding)), skip)
-
-
-def separable_bn(c_in: int, c_out: int, eps: float = 1e-3) -> tuple[nn.Module, nn.Module]:
-    """A 3x3 separable convolution and its batch norm.    (n, c_in, h, w) -> (n, c_out, h, w)"""
-    return SeparableConv2d(c_in, c_out, 3, bias=False), nn.BatchNorm2d(c_out, eps=eps)
+        return Add(chain(**branch), nn.Identity())
+    skip = chain(conv=nn.Conv2d(c_in, c, 1, stride, bias=False), bn=nn.BatchNorm2d(c, eps=eps))
+    return Add(chain(**branch, pool=MaxPool2d(3, stride, pool_padding)), skip)

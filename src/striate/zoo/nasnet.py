@@ -41,20 +41,19 @@ class Stem(nn.Module):
         return self.cell2(y, x), y
 
 
-class Stage(nn.Module):
+class Stage(nn.ModuleList):
     """A reduction cell, but for the first stage, and n normal cells on the last two maps.
 
     Beside the reduction's output the next cell reads the reduction's x or, with `skip_reduction`, its p.
     """
 
     def __init__(self, cells: list[Cell], skip_reduction: bool) -> None:
-        super().__init__()
-        self.cells = nn.ModuleList(cells)
+        super().__init__(cells)
         self.skip_reduction = skip_reduction
 
     def forward(self, maps: Pair) -> Pair:
         x, p = maps
-        for cell in self.cells:
+        for cell in self:
             skipped = self.skip_reduction and cell.stride == 2
             x, p = cell(x, p), (p if skipped else x)
         return x, p

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from striate.layers import GlobalAvgPool
+from striate.layers import GlobalAvgPool, SeparableConv2d
 from striate.layers.chain import chain
 from striate.layers.geometry import Padding
-from striate.layers.xception import separable_bn, xception_block
+from striate.layers.xception import xception_block
 from striate.zoo.network import ZooNet
 from striate.zoo.registry import Card, register
 
@@ -65,5 +65,5 @@ def stem(c: int, eps: float) -> nn.Sequential:
 
 def separable_unit(c_in: int, c_out: int, eps: float) -> nn.Sequential:
     """relu(bn(separable(x))).    (n, c_in, h, w) -> (n, c_out, h, w)"""
-    separable, bn = separable_bn(c_in, c_out, eps)
-    return chain(separable=separable, bn=bn, relu=nn.ReLU())
+    separable = SeparableConv2d(c_in, c_out, 3, bias=False)
+    return chain(separable=separable, bn=nn.BatchNorm2d(c_out, eps=eps), relu=nn.ReLU())
