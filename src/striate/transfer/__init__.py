@@ -1,0 +1,15 @@
+"""Weights from elsewhere, and ours for elsewhere."""
+
+from striate.transfer.keras import keras_parameters, load_keras, to_keras
+from striate.transfer.timm import load_timm, to_timm
+from striate.transfer.torchvision import load_torchvision, to_torchvision
+
+__all__ = [
+    "keras_parameters",
+    "load_keras",
+    "load_timm",
+    "load_torchvision",
+    "to_keras",
+    "to_timm",
+    "to_torchvision",
+]

@@ -1,0 +1,69 @@
+"""State dicts in torch's own layout under a peer's names: what torchvision and timm have in common."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from striate.transfer.names import check
+
+COUNTER = "num_batches_tracked"  # absent from old files, and nothing that is computed depends on it
+
+
+def keys(module: nn.Module, names: Mapping[str, str]) -> dict[str, str]:
+    """The peer's key for each of ours."""
+    pairs = {}
+    for key in module.state_dict():
+        layer, _, leaf = key.rpartition(".")
+        pairs[key] = f"{names[layer]}.{leaf}"
+    return pairs
+
+
+def layers_of(state: Mapping[str, Tensor]) -> set[str]:
+    """The names of the layers that a state dict speaks of."""
+    return {key.rpartition(".")[0] for key in state}
+
+
+def load_state(
+    module: nn.Module,
+    names: Mapping[str, str],
+    state: Mapping[str, Tensor],
+    peer: str,
+    spare: tuple[str, ...] = (),
+) -> None:
+    """Copy the peer's tensors into `module`, all or none; keys that begin with `spare` may be left over.
+
+    A dense layer may be a convolution there or the other way round, if both have as many weights.
+    """
+    pairs, ours = keys(module, names), module.state_dict()
+    left = {key for key in state.keys() - set(pairs.values()) if not key.endswith(COUNTER)}
+    there = {mine: state[key] for mine, key in pairs.items() if key in state}
+    check(
+        peer,
+        missing=[key for key in pairs.values() if key not in state and not key.endswith(COUNTER)],
+        unexpected=sorted(key for key in left if not key.startswith(spare)),
+        shapes=[
+            f"{pairs[mine]}: {tuple(value.shape)} instead of {tuple(ours[mine].shape)}"
+            for mine, value in there.items()
+            if not fits(value, ours[mine])
+        ],
+    )
+    put(module, {mine: value.reshape(ours[mine].shape) for mine, value in there.items()})
+
+
+def fits(value: Tensor, ours: Tensor) -> bool:
+    """Equal shapes, or a convolution for a dense layer with the same outputs and as many weights."""
+    if value.shape == ours.shape:
+        return True
+    return (
+        {value.ndim, ours.ndim} == {2, 4}
+        and value.shape[0] == ours.shape[0]
+        and value.numel() == ours.numel()
+    )
+
+
+def put(module: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Copy into the module; what lies on the meta device becomes the values themselves."""
+    blank = {key: torch.zeros((), dtype=torch.long) for key in module.state_dict() if key.endswith(COUNTER)}
+    meta = any(p.is_meta for p in module.parameters())
+    module.load_state_dict({**blank, **values}, assign=meta)
