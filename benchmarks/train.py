@@ -1,11 +1,11 @@
-"""Images a second while training the MNIST CNN of the notes (220,234 parameters), striate beside its peers, in one run.
+"""Images a second while training the MNIST CNN of the notes (220,234 parameters), striate beside its peers.
 
     python benchmarks/train.py [--rounds 5] [--json]
 
-Every contestant trains in a process of its own on the same 28x28 images, with Adam, at batch 64 and 256, two threads, and
-is timed after a warm-up over whole steps that end with the loss read back. The rounds are interleaved, so that a machine
-that drifts slows everybody; the figure is the median over rounds, the ratio is taken round by round. `striate` is the
-engine and loop that `striate train` runs, augmentation off; `bare` is its steps written out with nothing around them.
+Every contestant trains in a process of its own on the same 28x28 images, with Adam, at batch 64 and 256, two
+threads, and is timed after a warm-up. The rounds are interleaved, so that a machine that drifts slows everybody;
+the figure is the median over rounds, the ratio is taken round by round. `striate` is the engine and loop that
+`striate train` runs, augmentation off; `bare` is its steps written out with nothing around them.
 """
 
 import argparse
@@ -46,10 +46,10 @@ def striate(batch, precision="auto"):
     import torch
 
     from striate.data import load
-    from striate.train import Recipe
-    from striate.train.loop import Loop
-    from striate.train.engine import Engine
     from striate.plan import plan
+    from striate.train import Recipe
+    from striate.train.engine import Engine
+    from striate.train.loop import Loop
 
     torch.manual_seed(0)
     x, y = pixels(64 * 256)
@@ -190,7 +190,9 @@ def measure(name, batch):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -200,7 +202,10 @@ def main():
         print(contest(options.one, options.batch))
         return
     gflops = ceiling()
-    print("convolution here, forward and backward: " + ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in gflops.items()))
+    print(
+        "convolution here, forward and backward: "
+        + ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in gflops.items())
+    )
     results = {}
     for batch in BATCHES:
         found = {name: [] for name in CONTESTANTS}
@@ -217,14 +222,18 @@ def main():
 
 
 def report(batch, found, gflops):
-    flop = 6 * 4_039_808  # forward and twice that backward, 2 a multiply-add; 4,039,808 multiply-adds an image
+    flop = (
+        6 * 4_039_808
+    )  # forward and twice that backward, 2 a multiply-add; 4,039,808 multiply-adds an image
     print(f"\nbatch {batch:<18} images/s   striate is")
     for name, rates in found.items():
         ratios = [a / b for a, b in zip(found["striate"], rates, strict=True)]
         print(f"  {name:<20} {statistics.median(rates):9,.0f}   {statistics.median(ratios):5.2f} x")
     share = statistics.median(found["striate-fp32"]) * flop / 1e9 / gflops["float32"]
     overhead = statistics.median(b / s - 1 for b, s in zip(found["bare"], found["striate"], strict=True))
-    print(f"  fp32 reaches {share:.0%} of the convolution ceiling; the loop costs {overhead:+.1%} over bare steps")
+    print(
+        f"  fp32 reaches {share:.0%} of the convolution ceiling; the loop costs {overhead:+.1%} over bare steps"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a network word means before anything is built: a zoo name, a diagram, a `.diagram` file, `package.module:factory`."""
+"""What a network word means before it is built: zoo name, diagram, `.diagram` file, `package.module:factory`."""
 
 import importlib
 import inspect

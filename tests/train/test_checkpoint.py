@@ -21,7 +21,9 @@ def model():
     net = plan.plan(TEXT).build((1, 8, 8), 3)
     net.module(torch.rand(5, 1, 8, 8))  # moves the batch norm statistics off their start
     preprocess = Preprocess(size=(8, 8), channels=1, mean=(0.4,), std=(0.2,))
-    return Model(net.module.eval(), net.origin, (1, 8, 8), 3, ("a", "b", "ç"), preprocess, {"val_accuracy": 0.5})
+    return Model(
+        net.module.eval(), net.origin, (1, 8, 8), 3, ("a", "b", "ç"), preprocess, {"val_accuracy": 0.5}
+    )
 
 
 def test_what_is_saved_comes_back(model, tmp_path):

@@ -1,4 +1,4 @@
-"""The fast path computes what the user's network computes, to the bit where it says so, and leaves that network alone."""
+"""The fast path computes what the user's network computes, to the bit where it says so, and leaves it alone."""
 
 import copy
 

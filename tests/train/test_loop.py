@@ -25,7 +25,8 @@ def small_data(n=96, classes=3):
 def small_net():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(36, 3)
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Dropout(0.3), nn.Linear(36, 3),
     )  # fmt: skip
 
 
@@ -44,7 +45,9 @@ def test_sgd_for_an_epoch_is_sgd_written_out():
     mine = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     theirs = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     theirs.load_state_dict(mine.state_dict())
-    loop = loop_of(mine, data, epochs=1, opt="sgd", lr=0.1, sched="constant", weight_decay=0.0, augment="none")
+    loop = loop_of(
+        mine, data, epochs=1, opt="sgd", lr=0.1, sched="constant", weight_decay=0.0, augment="none"
+    )
     loop.fit(nothing, nothing)
 
     losses = []
@@ -68,8 +71,13 @@ def test_gradient_descent_takes_one_step_along_the_gradient_of_the_whole_set():
     mine = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     x = data.preprocess.normalise(data.train.read(range(len(data.train))))
     loss = F.cross_entropy(mine(x), torch.from_numpy(data.train.labels))
-    expected = [p - 0.5 * g for p, g in zip(mine.parameters(), torch.autograd.grad(loss, list(mine.parameters())), strict=True)]
-    loop_of(mine, data, epochs=1, opt="gd", lr=0.5, sched="constant", weight_decay=0.0, augment="none").fit(nothing, nothing)
+    expected = [
+        p - 0.5 * g
+        for p, g in zip(mine.parameters(), torch.autograd.grad(loss, list(mine.parameters())), strict=True)
+    ]
+    loop_of(mine, data, epochs=1, opt="gd", lr=0.5, sched="constant", weight_decay=0.0, augment="none").fit(
+        nothing, nothing
+    )
     for a, b in zip(mine.parameters(), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
@@ -191,7 +199,14 @@ class TwoHeads(nn.Module):
 
 def test_an_auxiliary_head_learns_with_its_weight_and_is_silent_otherwise():
     data = small_data()
-    one_step = {"epochs": 1, "batch_size": 72, "opt": "sgd", "lr": 1.0, "sched": "constant", "weight_decay": 0.0}
+    one_step = {
+        "epochs": 1,
+        "batch_size": 72,
+        "opt": "sgd",
+        "lr": 1.0,
+        "sched": "constant",
+        "weight_decay": 0.0,
+    }
     moved = {}
     for weight in (0.3, 0.6, 0.0):
         torch.manual_seed(0)

@@ -30,7 +30,15 @@ def test_it_learns_digits(run):
 
 def test_everything_is_in_the_folder(run):
     names = {p.name for p in run.folder.iterdir()}
-    wanted = {"recipe.yaml", "splits.json", "metrics.csv", "model.safetensors", "last", "environment.json", "log.txt"}
+    wanted = {
+        "recipe.yaml",
+        "splits.json",
+        "metrics.csv",
+        "model.safetensors",
+        "last",
+        "environment.json",
+        "log.txt",
+    }
     assert wanted | {"command.txt", "summary.json"} == names
     assert run.environment["torch"] == torch.__version__
     with (run.folder / "metrics.csv").open() as f:
@@ -39,12 +47,19 @@ def test_everything_is_in_the_folder(run):
 
 
 def test_the_recipe_saved_is_the_effective_one(run):
-    assert (run.recipe.lr, run.recipe.img_size, run.recipe.in_chans, run.recipe.num_classes) == (0.01, (8, 8), 1, 10)
+    assert (run.recipe.lr, run.recipe.img_size, run.recipe.in_chans, run.recipe.num_classes) == (
+        0.01,
+        (8, 8),
+        1,
+        10,
+    )
 
 
 def test_the_command_repeats_the_run():
     r = recipe({"data": "my data", "model": NET, "lr": 0.5, "img_size": 32, "pretrained": True})
-    assert repeat_command(r) == f"striate train 'my data' --model '{NET}' --lr 0.5 --img-size 32,32 --pretrained"
+    assert (
+        repeat_command(r) == f"striate train 'my data' --model '{NET}' --lr 0.5 --img-size 32,32 --pretrained"
+    )
 
 
 def test_evaluate_gives_what_training_reported(run):
@@ -80,9 +95,15 @@ def test_a_finished_run_can_be_extended(run, tmp_path):
     folder = tmp_path / "r"
     train(recipe({"data": "digits", "model": NET, "epochs": 2, "sched": "constant"}), folder, report=False)
     longer = resume(folder, epochs=4, report=False)
-    straight = train(recipe({"data": "digits", "model": NET, "epochs": 4, "sched": "constant"}), tmp_path / "s", report=False)
+    straight = train(
+        recipe({"data": "digits", "model": NET, "epochs": 4, "sched": "constant"}),
+        tmp_path / "s",
+        report=False,
+    )
     keys = ("epoch", "train_loss", "val_loss", "val_accuracy")
-    assert [[row[k] for k in keys] for row in longer.history] == [[row[k] for k in keys] for row in straight.history]
+    assert [[row[k] for k in keys] for row in longer.history] == [
+        [row[k] for k in keys] for row in straight.history
+    ]
     assert longer.summary["test_accuracy"] == straight.summary["test_accuracy"]
     assert resume(folder, report=False).summary == longer.summary  # finished: nothing to do
 
@@ -96,7 +117,10 @@ def test_a_folder_in_use_is_not_overwritten(run):
 def test_default_folders_are_numbered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     r = recipe({"data": "digits", "model": NET, "epochs": 1})
-    assert [str(train(r, report=False).folder) for _ in range(2)] == ["runs/1-net-digits", "runs/2-net-digits"]
+    assert [str(train(r, report=False).folder) for _ in range(2)] == [
+        "runs/1-net-digits",
+        "runs/2-net-digits",
+    ]
 
 
 def test_nothing_is_left_behind_when_the_recipe_cannot_work(tmp_path):

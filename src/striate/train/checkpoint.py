@@ -4,8 +4,9 @@ No pickle is written or read.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,15 @@ class Model:
 
     def predict(self, files: Iterable[str | Path], top: int = 5) -> list[dict[str, Any]]:
         """Label, probability and the `top` classes of each image file; a file that is no image raises DataError."""
-        names = [str(f) for f in files]
-        images = torch.stack([self.preprocess.read(name) for name in names])
-        return [
-            {"file": name, "label": best[0][0], "probability": best[0][1], "top": dict(best)}
-            for name, row in zip(names, self.probabilities(images), strict=True)
-            for best in [[(self.classes[i], float(row[i])) for i in row.argsort(descending=True)[:top].tolist()]]
-        ]
+        answers = []
+        for names in batched((str(f) for f in files), 64):
+            images = torch.stack([self.preprocess.read(name) for name in names])
+            for name, row in zip(names, self.probabilities(images), strict=True):
+                best = [(self.classes[i], float(row[i])) for i in row.argsort(descending=True)[:top].tolist()]
+                answers.append(
+                    {"file": name, "label": best[0][0], "probability": best[0][1], "top": dict(best)}
+                )
+        return answers
 
 
 def to_probabilities(logits: Tensor) -> Tensor:
@@ -76,11 +79,18 @@ def to_probabilities(logits: Tensor) -> Tensor:
     return logits.softmax(dim=1)
 
 
+def batched(items: Iterable[str], n: int) -> Iterator[tuple[str, ...]]:
+    """Tuples of up to n items in order."""
+    left = iter(items)
+    while batch := tuple(islice(left, n)):
+        yield batch
+
+
 def load(path: Path | str, factory: str | None = None) -> Model:
     """The model in the file `path`.
 
-    `factory` names the code that builds the network where that isn't in the file; raises DataError for a damaged file or
-    another format, UsageError for a missing one.
+    `factory` names the code that builds the network where that isn't in the file; raises DataError for a damaged
+    file or another format, UsageError for a missing one.
     """
     path = Path(path)
     if not path.is_file():
@@ -130,12 +140,14 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not kind.startswith("striate "):
         raise DataError(f"{path} holds weights but was not written by striate")
     if kind != f"striate {FORMAT}":
-        raise DataError(f"{path} has format {kind!r}; this version reads 'striate {FORMAT}'", "update striate")
+        raise DataError(
+            f"{path} has format {kind!r}; this version reads 'striate {FORMAT}'", "update striate"
+        )
     return metadata, tensors
 
 
 def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write the state of a run: tensors first, then the JSON that names them, so that a JSON never lacks its tensors."""
+    """Write the state of a run: tensors, then the JSON that names them, so that a JSON never lacks its tensors."""
     folder.mkdir(exist_ok=True)
     name = f"state-{facts['epoch']}-{facts['step']}.safetensors"
     write_whole(folder / name, lambda p: save_file({k: v.contiguous() for k, v in tensors.items()}, p))
@@ -159,7 +171,9 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """The state of an optimiser as named tensors and plain settings."""
     state = optimiser.state_dict()
-    tensors = {f"optimiser.{i}.{k}": v for i, s in state["state"].items() for k, v in s.items() if v is not None}
+    tensors = {
+        f"optimiser.{i}.{k}": v for i, s in state["state"].items() for k, v in s.items() if v is not None
+    }
     return {k: v.detach().cpu().clone() for k, v in tensors.items()}, state["param_groups"]
 
 

@@ -9,6 +9,7 @@ import ctypes.util
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class Engine:
 
 
 def twin(module: nn.Module) -> nn.Module:
-    """A copy that shares every parameter and buffer with `module`, its layers reordered where that is exact and faster."""
+    """A copy that shares every tensor with `module`, its layers reordered where that is exact and faster."""
     shared = {id(t): t for t in [*module.parameters(), *module.buffers()]}
     copied: nn.Module = copy.deepcopy(module, shared)
     if not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in module.modules()):
@@ -99,7 +100,7 @@ def _reorder(chain: nn.Module) -> None:
     for i in range(len(layers) - 1):
         if isinstance(layers[i], _CLIPS) and isinstance(layers[i + 1], MaxPool2d | nn.MaxPool2d):
             layers[i], layers[i + 1] = layers[i + 1], layers[i]
-    for before, layer in zip(layers, layers[1:], strict=False):
+    for before, layer in pairwise(layers):
         if isinstance(layer, _CLIPS) and isinstance(before, _KEEPS_NO_OUTPUT):
             layer.inplace = True
     for name, layer in zip(list(chain._modules), layers, strict=True):
@@ -109,10 +110,14 @@ def _reorder(chain: nn.Module) -> None:
 def pick_device(wanted: str) -> torch.device:
     """`auto` is the first GPU, else the CPU; raises UsageError where the device isn't there."""
     if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        wanted = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"no device {wanted}: this machine has {torch.cuda.device_count()} CUDA devices", "--device cpu")
+        raise UsageError(
+            f"no device {wanted}: this machine has {torch.cuda.device_count()} CUDA devices", "--device cpu"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("no device mps on this machine", "--device cpu")
     return device

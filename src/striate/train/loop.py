@@ -41,7 +41,9 @@ class State:
     step: int = 0  # steps done in this epoch
     metrics: dict[str, float] = field(default_factory=dict)
     seen: int = 0  # images of this epoch
-    loss_sum: Tensor | None = None  # on the device: reading it waits for the device, so nobody reads it every step
+    loss_sum: Tensor | None = (
+        None  # on the device: reading it waits for the device, so nobody reads it every step
+    )
     correct: Tensor | None = None
 
     @property
@@ -62,7 +64,9 @@ class Listener:
 class Loop:
     """Trains `engine` on `data` as `recipe` says; everything that decides the next step is in `state_dict`."""
 
-    def __init__(self, recipe: Recipe, data: DataSet, engine: Engine, listeners: Sequence[Listener] = ()) -> None:
+    def __init__(
+        self, recipe: Recipe, data: DataSet, engine: Engine, listeners: Sequence[Listener] = ()
+    ) -> None:
         self.recipe, self.data, self.engine, self.listeners = recipe, data, engine, listeners
         full = recipe.opt == "gd"  # one step an epoch, the gradient gathered over all batches
         self.batches = -(-len(data.train) // recipe.batch_size)
@@ -77,7 +81,7 @@ class Loop:
         self.seconds = 0.0
 
     def fit(self, save: Callable[["Loop"], None], finished: Callable[["Loop"], None]) -> None:
-        """Run to the last epoch. `finished` is called after each; `save` also when a signal stops the run in between."""
+        """Run to the last epoch. `finished` is called after each, `save` also when a signal stops the run."""
         self._tell("on_start")
         with listening() as signals:
             while self.state.epoch <= self.recipe.epochs:
@@ -134,7 +138,11 @@ class Loop:
         labels = labels.to(self.engine.device, non_blocking=True)
         logits, auxiliary = self.engine.run_with_auxiliary(self.engine.prepare(images))
         loss = self.criterion(logits, labels)
-        total = loss + self.recipe.aux_weight * sum(self.criterion(a, labels) for a in auxiliary) if auxiliary else loss
+        total = (
+            loss + self.recipe.aux_weight * sum(self.criterion(a, labels) for a in auxiliary)
+            if auxiliary
+            else loss
+        )
         share = len(labels) / len(self.data.train) if self.gather > 1 else 1.0
         self.scaler.scale(total * share if share != 1 else total).backward()
         if gathered == self.gather - 1:
@@ -179,7 +187,9 @@ class Loop:
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs, as tensors and as plain facts."""
-        tensors = {f"module.{k}": v.detach().cpu().clone() for k, v in self.engine.module.state_dict().items()}
+        tensors = {
+            f"module.{k}": v.detach().cpu().clone() for k, v in self.engine.module.state_dict().items()
+        }
         packed, groups = pack_optimiser(self.optimiser)
         tensors |= packed
         tensors["rng.cpu"] = torch.get_rng_state()
@@ -236,17 +246,16 @@ def listening() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {n: signal.getsignal(n) for n in numbers}
+    before: dict[int, Any] = {}
 
     def catch(number: int, frame: Any) -> None:
         caught.append(number)
-        signal.signal(number, before[number] or signal.SIG_DFL)
+        signal.signal(number, before[number])
 
-    for n in numbers:
-        signal.signal(n, catch)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, catch)
     try:
         yield caught
     finally:
-        for n in numbers:
-            signal.signal(n, before[n])
+        for number, handler in before.items():
+            signal.signal(number, handler)

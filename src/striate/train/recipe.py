@@ -28,17 +28,25 @@ class Recipe(BaseModel):
     opt: Optimiser = Field("adamw", description="optimiser")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd-like optimisers")
     sched: Schedule = Field("one-cycle", description="how the learning rate moves over the run")
-    warmup: float = Field(0.2, ge=0, lt=1, description="share of the run in which one-cycle and cosine climb to the peak")
+    warmup: float = Field(
+        0.2, ge=0, lt=1, description="share of the run in which one-cycle and cosine climb to the peak"
+    )
     weight_decay: float = Field(0.01, ge=0, description="decay of weights; norms and biases are left alone")
     loss: Loss = Field("cross-entropy", description="cross-entropy, or binary cross-entropy on one logit")
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
-    augment: Literal["none", "shift", "shift-flip"] = Field("shift", description="random moves of training images")
-    img_size: tuple[int, int] | None = Field(None, description="height and width; default: what the network asks for")
+    augment: Literal["none", "shift", "shift-flip"] = Field(
+        "shift", description="random moves of training images"
+    )
+    img_size: tuple[int, int] | None = Field(
+        None, description="height and width; default: what the network asks for"
+    )
     in_chans: Literal[1, 3] | None = Field(None, description="channels; default: what the network asks for")
     num_classes: int | None = Field(None, ge=1, description="checked against the data")
     resize: Literal["squash", "crop", "pad"] = Field("squash", description="how images reach the size")
     split: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, validation, test shares")
-    aux_weight: float = Field(0.3, ge=0, description="weight of auxiliary heads in the loss, where a network has them")
+    aux_weight: float = Field(
+        0.3, ge=0, description="weight of auxiliary heads in the loss, where a network has them"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="decides splits, weights, order and augmentation")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where to compute")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the layers")
@@ -88,7 +96,9 @@ def to_yaml(r: Recipe) -> str:
     lines = []
     for name, field in Recipe.model_fields.items():
         value = getattr(r, name)
-        text = yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=10_000)
+        text = yaml.safe_dump(
+            list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=10_000
+        )
         lines.append(f"{name}: {text.removesuffix('...' + chr(10)).strip()}  # {field.description}")
     return "\n".join(lines) + "\n"
 
@@ -117,4 +127,7 @@ def _explain(error: ValidationError, config: Path | None) -> tuple[str, str]:
     hint = ""
     if first["type"] == "literal_error":
         hint = nearest(str(first["input"]), reason.replace(" or ", ", ").replace("'", "").split(", "))
-    return f"{where}{field}: expected {reason}, got {first['input']!r}" if field != "recipe" else where + reason, hint
+    return (
+        f"{where}{field}: expected {reason}, got {first['input']!r}" if field != "recipe" else where + reason,
+        hint,
+    )

@@ -42,7 +42,9 @@ class Run:
         """The run in `folder`; raises UsageError where there is none."""
         folder = Path(folder)
         if not (folder / "recipe.yaml").is_file():
-            raise UsageError(f"{folder} is no run folder: it has no recipe.yaml", "`striate train` writes one")
+            raise UsageError(
+                f"{folder} is no run folder: it has no recipe.yaml", "`striate train` writes one"
+            )
         return cls(folder)
 
     @cached_property
@@ -91,10 +93,12 @@ class Run:
         return open_data(self.recipe, splits)
 
     def evaluate(self, data: str | None = None, split: str = "test") -> Evaluation:
-        """Metrics of the best network on a split of the run's own data, or of another data set with the same classes."""
+        """Metrics of the best network on a split of the run's own data, or of other data of the same classes."""
         model, found = self.model(), self.dataset(data)
         if found.classes != model.classes:
-            raise DataError(f"the run knows the classes {list(model.classes)}, the data has {list(found.classes)}")
+            raise DataError(
+                f"the run knows the classes {list(model.classes)}, the data has {list(found.classes)}"
+            )
         engine = Engine(model.module, model.preprocess.mean, model.preprocess.std, self.recipe.device, "fp32")
         return evaluate(Loop(self.recipe, found, engine), split)
 
@@ -139,7 +143,9 @@ def _go(
     report: bool,
     state: tuple[dict[str, torch.Tensor], dict[str, Any]] | None,
 ) -> Run:
-    engine = Engine(model.module, model.preprocess.mean, model.preprocess.std, recipe.device, recipe.precision)
+    engine = Engine(
+        model.module, model.preprocess.mean, model.preprocess.std, recipe.device, recipe.precision
+    )
     write_text(run.folder / "environment.json", json.dumps(environment(engine), indent=2))
     loop = Loop(recipe, data, engine, [*listeners, _Log(run.folder)])
     best = _Best(model, run)
@@ -171,10 +177,14 @@ class _Best:
 
     def __call__(self, loop: Loop) -> None:
         metrics = loop.state.metrics
-        key = (metrics["val_accuracy"], -metrics["val_loss"]) if "val_loss" in metrics else (loop.state.epoch,)
+        key = (
+            (metrics["val_accuracy"], -metrics["val_loss"]) if "val_loss" in metrics else (loop.state.epoch,)
+        )
         if key > self.key:
             self.key = key
-            self.model.metrics = {k: metrics[k] for k in metrics if k.startswith("val_")} | {"epoch": loop.state.epoch}
+            self.model.metrics = {k: metrics[k] for k in metrics if k.startswith("val_")} | {
+                "epoch": loop.state.epoch
+            }
             self.model.save(self.run.folder / "model.safetensors")
 
 
@@ -236,7 +246,9 @@ def effective(recipe: Recipe, data: DataSet) -> Recipe:
     """The recipe with every default that depends on the data or the optimiser filled in."""
     c, h, w = data.shape
     lr = recipe.lr or default_lr(recipe.opt)
-    return recipe.model_copy(update={"lr": lr, "img_size": (h, w), "in_chans": c, "num_classes": len(data.classes)})
+    return recipe.model_copy(
+        update={"lr": lr, "img_size": (h, w), "in_chans": c, "num_classes": len(data.classes)}
+    )
 
 
 def _channels(recipe: Recipe, wanted: int | None) -> int | None:
@@ -258,7 +270,9 @@ def _make_folder(recipe: Recipe, output: Path | str | None) -> Path:
     if output is not None:
         folder = Path(output)
         if folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty", f"go on with --resume {folder}, or name another folder")
+            raise UsageError(
+                f"{folder} is not empty", f"go on with --resume {folder}, or name another folder"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     RUNS.mkdir(exist_ok=True)
