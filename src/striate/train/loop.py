@@ -252,10 +252,10 @@ def listening() -> Iterator[list[int]]:
         caught.append(number)
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, catch)
+    for n in (signal.SIGINT, signal.SIGTERM):
+        before[n] = signal.signal(n, catch)
     try:
         yield caught
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for n, handler in before.items():  # type: ignore[assignment]
+            signal.signal(n, handler)
