@@ -1,7 +1,7 @@
 """Flow to classes: which parts of a network become a class of their own, and with which parameters.
 
-Parts that differ in numbers only share a class. A number that is the same in all of them stays in the class, numbers that
-change together become one parameter, called as the diagram's block calls it where it does.
+Parts that differ in numbers only share a class. A number that is the same in all of them stays in the class,
+numbers that change together become one parameter, called as the diagram's block calls it where it does.
 """
 
 import keyword
@@ -97,25 +97,24 @@ def members(entries: tuple[Entry, ...]) -> Iterator[Line | Part]:
             yield entry
 
 
-# --- flow to entries -----------------------------------------------------------------------------------------------
+# --- flow to entries ------------------------------------------------------------------------------
 
 
 def entries(flow: Flow) -> tuple[Entry, ...]:
-    """The members of the network's own class: layers, and a part wherever branches meet or a block has a name."""
+    """The members of the network's own class: layers, and a part wherever branches meet."""
     counts: Counter[str] = Counter()
     return tuple(entry for node in _parts(flow) for entry in _entries(node, counts))
 
 
 def _parts(flow: Flow) -> list[Step | Group]:
-    """Groups opened where they hold several merges; a merge outside a group becomes one, with the activation behind it."""
+    """Groups with one merge. A lone merge becomes one, with the activation behind a sum; others are opened."""
     parts: list[Step | Group] = []
     for node in flow:
         behind = parts[-1] if parts else None
         if isinstance(node, Group):
             merges = sum(isinstance(inner, Merge) for inner in node.body)
             nested = any(isinstance(inner, Group) for inner in node.body)
-            keep = not nested and (merges == 1 or (merges == 0 and node.block))
-            parts += [node] if keep else _parts(node.body)
+            parts += [node] if merges == 1 and not nested else _parts(node.body)
         elif isinstance(node, Merge):
             parts.append(Group(_title(node), (node,), block=False))
         elif _ends_residual(behind, node):
@@ -152,7 +151,10 @@ def _entries(node: Step | Group | Merge, counts: Counter[str]) -> Iterator[Entry
             component = Component(_class_name(title), _body(body), args)
             yield Part(_numbered(_snake(title), counts), component)
         case Merge():
-            yield Part(_numbered(_title(node), counts), Component(_class_name(_title(node)), (_join(node, Counter()),)))
+            yield Part(
+                _numbered(_title(node), counts),
+                Component(_class_name(_title(node)), (_join(node, Counter()),)),
+            )
 
 
 def _body(flow: Flow) -> tuple[Entry, ...]:
@@ -199,7 +201,7 @@ def _class_name(name: str) -> str:
     return f"{title}Block" if taken and not title[0].isdigit() else f"Part{title}" if taken else title
 
 
-# --- classes and their parameters ----------------------------------------------------------------------------------
+# --- classes and their parameters -----------------------------------------------------------------
 
 
 @dataclass(slots=True)

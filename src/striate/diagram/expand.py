@@ -1,28 +1,33 @@
-"""Syntax tree to flow: names bound, blocks opened, repeats unrolled, arguments read.  No shapes yet, no torch."""
+"""Syntax tree to flow: names bound, blocks opened, repeats unrolled, arguments read. No shapes, no torch."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from striate.diagram import syntax
 from striate.diagram.flow import Flow, Group, Merge, Node, Step
+from striate.diagram.kinds import Args
 from striate.diagram.place import DiagramError, Place
 from striate.diagram.syntax import LARGEST, Branches, Call, Chain, Diagram, Name, Repeat, Scope, evaluate
-from striate.diagram.units import UNITS, Args
+from striate.diagram.units import UNITS
 from striate.errors import UsageError, nearest
 
 LAYERS = 10_000  # units in a network
 
 
 def expand(diagram: Diagram, bindings: Mapping[str, Any]) -> tuple[Step, Flow]:
-    """The INPUT and everything after it. A list in `bindings` gives one value each time that its name is met."""
+    """The INPUT and everything after it. A list in `bindings` gives one value each time its name is met."""
     expander = _Expander(diagram, _check(diagram, bindings))
     first, *rest = diagram.network.items
     if not isinstance(first, Call):
         raise DiagramError("INPUT is neither repeated nor optional", first.place)
     scope = expander.bindings
-    shape = {name: expander.whole(a.value, scope, f"INPUT: {name}") for name, a in _named(first, ("h", "w", "c"))}
+    shape = {
+        name: expander.whole(a.value, scope, f"INPUT: {name}") for name, a in _named(first, ("h", "w", "c"))
+    }
     if len(shape) not in (0, 3):
-        raise DiagramError("INPUT takes height, width and channels, or nothing", first.place, "as in INPUT(32,32,3)")
+        raise DiagramError(
+            "INPUT takes height, width and channels, or nothing", first.place, "as in INPUT(32,32,3)"
+        )
     flow = expander.chain(rest, scope, ())
     expander.check_lists_used_up()
     return Step("INPUT", shape, place=first.place), flow
@@ -86,7 +91,8 @@ class _Expander:
         for name, used in self.uses.items():
             if used != len(self.bindings[name]):
                 raise DiagramError(
-                    f"{name} has {len(self.bindings[name])} values, the diagram uses {used}", self.diagram.free[name]
+                    f"{name} has {len(self.bindings[name])} values, the diagram uses {used}",
+                    self.diagram.free[name],
                 )
 
     # --- chains ---
@@ -118,7 +124,9 @@ class _Expander:
             count = syntax.Literal(n, count.place)
         n = self.whole(count, scope, "the number of repeats", least=0)
         self.spend(n, count.place)
-        rounds = (self.chain(item.body.items, scope, (*inside, f"repeat {i} of {n}")) for i in range(1, n + 1))
+        rounds = (
+            self.chain(item.body.items, scope, (*inside, f"repeat {i} of {n}")) for i in range(1, n + 1)
+        )
         return tuple(node for one in rounds for node in one)
 
     def call(self, call: Call, scope: Scope, inside: tuple[str, ...]) -> Iterable[Node]:
@@ -155,5 +163,7 @@ class _Expander:
             elif parameter.default is not None:
                 own[parameter.name] = evaluate(parameter.default, {**self.bindings, **own})
         written = f"{block.name}({', '.join(map(str, own.values()))})" if own else block.name
-        body = self.chain(block.body.items, {**self.bindings, **own}, (*inside, f"{written}, line {call.place.line}"))
+        body = self.chain(
+            block.body.items, {**self.bindings, **own}, (*inside, f"{written}, line {call.place.line}")
+        )
         return Group(block.name.lower(), body, own)

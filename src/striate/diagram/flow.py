@@ -1,15 +1,16 @@
 """A network as its notation sees it: units in a row, branches that meet, named blocks.
 
-The same tree comes out of a text (`plan`) and out of a module (`read`); the writer, the drawing, the Python source and the
-builder all start from it.
+The same tree comes out of a text (`plan`) and out of a module (`read`); the writer, the drawing, the Python source
+and the builder all start from it.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from striate.diagram.kinds import Args
 from striate.diagram.place import Place
-from striate.diagram.units import DENSE, POOLS, Args, Shape
+from striate.diagram.units import DENSE, POOLS, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,9 @@ class Step:
     x: Shape = ()
     y: Shape = ()
     place: Place | None = field(default=None, compare=False)
-    inside: tuple[str, ...] = field(default=(), compare=False)  # the blocks and repeats around it, for messages
+    inside: tuple[str, ...] = field(
+        default=(), compare=False
+    )  # the blocks and repeats around it, for messages
     path: str = field(default="", compare=False)  # of the module it was read from
 
 

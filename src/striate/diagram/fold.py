@@ -20,12 +20,10 @@ class Repeat(Generic[T]):
         return len(self.rounds)
 
 
-def fold(
-    things: Sequence[T], keys: Sequence[Hashable], starts: Sequence[bool]
-) -> tuple[T | Repeat[T], ...]:
+def fold(things: Sequence[T], keys: Sequence[Hashable], starts: Sequence[bool]) -> tuple[T | Repeat[T], ...]:
     """`things` with the runs that repeat folded, from left to right the run that saves most.
 
-    Where a run can as well begin later (a b a b a: a [b a]*2), it begins at the first thing that `starts` allows.
+    Where a run can as well begin later (a b a b a: a [b a]*2), it begins at the first thing that `starts`.
     """
     folded: list[T | Repeat[T]] = []
     at = 0

@@ -1,8 +1,8 @@
 """Diagram to network.
 
 Weights start for the activation that their output meets: He normal before ReLU and its relatives (He et al., 2015,
-arXiv:1502.01852, eq. 10), Glorot uniform before tanh and sigmoid, LeCun normal before SELU and where none follows; biases
-at 0. All draws come from torch's global generator, so `torch.manual_seed` repeats a network.
+arXiv:1502.01852, eq. 10), Glorot uniform before tanh and sigmoid, LeCun normal before SELU and where none follows;
+biases at 0. All draws come from torch's global generator, so `torch.manual_seed` repeats a network.
 """
 
 from collections import Counter, OrderedDict
@@ -59,7 +59,9 @@ def assemble(planned: Plan) -> Network:
     network.bindings = {}
     network.input_shape, network.num_classes = planned.input_shape, planned.num_classes
     network.notes = planned.notes
-    last = next((name for name, child in reversed(list(network.named_modules())) if not list(child.children())), "")
+    last = next(
+        (name for name, child in reversed(list(network.named_modules())) if not list(child.children())), ""
+    )
     network.classifier = last if last and isinstance(network.get_submodule(last), nn.Linear) else None
     return network
 
@@ -102,5 +104,3 @@ def _scheme(step: Step, after: dict[int, Any]) -> str:
             break
         node = after[id(node)]
     return "lecun_normal"
-
-

@@ -13,9 +13,10 @@
     value    = same | valid | true | false | 1x7 | "(" sum "," sum ... ")" | sum
     sum      = whole-number arithmetic with + - * // and parentheses on numbers and NAMEs
 
-Unit and block names ignore case, other names don't. A block sees the blocks above it. `#` starts a comment. Names that no
-block parameter explains (N, M, K) are bound by the caller of `build`, and so are optional parts: `POOL?` by `pool`,
-`[ ... ]?` by its first unit, `[ ... ]?extra` by `extra` (the name touches the question mark).
+Unit and block names ignore case, other names don't. A block sees the blocks above it. `#` starts a comment. Names that
+no block parameter explains (N, M, K) are bound by the caller of `build`, and so are optional parts: `POOL?` by
+`pool`, `[ ... ]?` by its first unit, `[ ... ]?extra` by `extra` (the name touches the question mark). Inside a block
+its parameters come first.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,18 @@ from contextlib import contextmanager
 from striate.diagram import syntax
 from striate.diagram.kinds import REQUIRED
 from striate.diagram.place import DiagramError, Place
-from striate.diagram.syntax import WORDS, Binary, Branches, Chain, Diagram, Expression, Item, Literal, Name, Several
+from striate.diagram.syntax import (
+    WORDS,
+    Binary,
+    Branches,
+    Chain,
+    Diagram,
+    Expression,
+    Item,
+    Literal,
+    Name,
+    Several,
+)
 from striate.diagram.tokens import Token, number, tokenise
 from striate.diagram.units import FIXED, UNITS
 from striate.errors import nearest
@@ -194,7 +206,8 @@ class _Parser:
             raise self.error(f"expected => or {bracket} (for {opened} at {opened.place}), found {self.token}")
 
     def branches(self, opened: Token) -> Branches:
-        branches, ops = [self.chain()], []
+        branches = [self.chain()]
+        ops: list[str] = []
         while op := self.take("|", "+"):
             if ops and op.kind != ops[0]:
                 hint = "put the inner pair into braces of its own"
@@ -258,7 +271,9 @@ class _Parser:
 
     def count(self) -> Expression:
         if self.token.kind not in ("number", "name", "("):
-            raise self.error(f"expected how many times, found {self.token}", hint="as in [CONV => RELU]*2 or [ ... ]*N")
+            raise self.error(
+                f"expected how many times, found {self.token}", hint="as in [CONV => RELU]*2 or [ ... ]*N"
+            )
         return self.factor()
 
     def value(self) -> Expression:
@@ -328,7 +343,9 @@ def check_arguments(call: syntax.Call, known: Mapping[str, bool]) -> None:
             name = order[i]
         elif name not in known:
             raise DiagramError(
-                f"{call.name} has no argument {name}", argument.place, f"{nearest(name, known)} {takes}".strip()
+                f"{call.name} has no argument {name}",
+                argument.place,
+                f"{nearest(name, known)} {takes}".strip(),
             )
         if name in given:
             raise DiagramError(f"{name} is given twice", argument.place)

@@ -3,9 +3,9 @@
 Defaults that look around them:
 - a bare CONV or SEPCONV has 32 filters, twice as many after each pooling unit that makes the image smaller;
 - a convolution or dense layer directly before BN has no bias (BN's shift replaces it), every other one has;
-- a bare FC has 128 units; where it ends the network (SOFTMAX not counted) it has as many as there are classes;
-- SOFTMAX stands for the classifier. Directly after FC it means nothing more: networks return logits. So it does after GAP
-  or GMP where these give one number per class. After anything else it implies FC(number of classes).
+- a bare FC has 128 units; one that ends the network (SOFTMAX not counted) has as many as there are classes;
+- SOFTMAX stands for the classifier. Directly after FC it means nothing more: networks return logits. So it does after
+  GAP or GMP where these give one number per class. After anything else it implies FC(number of classes).
 """
 
 import math
@@ -15,10 +15,10 @@ from typing import Any
 
 from striate.diagram.expand import expand
 from striate.diagram.flow import Flow, Group, Merge, Step, flat, following, halves, is_dense
-from striate.diagram.kinds import LARGEST, Context
+from striate.diagram.kinds import LARGEST, Args, Context
 from striate.diagram.place import DiagramError
 from striate.diagram.syntax import Diagram
-from striate.diagram.units import UNITS, Args, Shape, window
+from striate.diagram.units import UNITS, Shape, window
 from striate.errors import UsageError
 
 PARAMETERS = 2_000_000_000  # of a network: 8 GB in float32
@@ -42,7 +42,7 @@ def plan(
     num_classes: int | None = None,
     bindings: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Check `diagram` for an input (c, h, w); a DiagramError points at the first place that cannot be built."""
+    """Check `diagram` for an input (c, h, w); DiagramError points at the first place that cannot be built."""
     first, flow = expand(diagram, bindings or {})
     x = _input(first, input_shape)
     if num_classes is not None and not (isinstance(num_classes, int) and 1 <= num_classes <= LARGEST):
@@ -50,7 +50,9 @@ def plan(
     sizer = _Sizer(flow, num_classes)
     flow, y, _ = sizer.flow(flow, x, 0)
     if num_classes is not None and y != (num_classes,):
-        place = next((s.place for s in reversed(list(flat(flow))) if isinstance(s, Step) and s.place), first.place)
+        place = next(
+            (s.place for s in reversed(list(flat(flow))) if isinstance(s, Step) and s.place), first.place
+        )
         assert place
         hint = f"end the network in FC, or FC({num_classes})"
         raise DiagramError(f"the network ends in {y}, {num_classes} classes are wanted", place, hint)
@@ -140,7 +142,9 @@ class _Sizer:
         try:
             y = unit.shape(x, args)
         except UsageError as error:
-            raise DiagramError(f"{step.unit} on {x}: {error}", _place(step), error.hint, step.inside) from None
+            raise DiagramError(
+                f"{step.unit} on {x}: {error}", _place(step), error.hint, step.inside
+            ) from None
         self.parameters += unit.weights(x, args)
         if self.parameters > PARAMETERS:
             message = f"{step.unit} on {x} takes the network to {self.parameters:,} parameters"
@@ -192,7 +196,9 @@ class _Sizer:
                 n = leftover(x[i + 1], w.kernel[i], w.stride[i], pads[2 * i : 2 * i + 2], w.dilation[i])
                 unseen += [f"the last {what if n == 1 else f'{n} {what}s'}"] * (n > 0)
         if unseen:
-            self.notes.append(f"{_place(step)}: {step.unit} never sees {' and '.join(unseen)} of {x[1]}x{x[2]}")
+            self.notes.append(
+                f"{_place(step)}: {step.unit} never sees {' and '.join(unseen)} of {x[1]}x{x[2]}"
+            )
 
 
 def _place(step: Step) -> Any:

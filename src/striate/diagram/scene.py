@@ -7,12 +7,10 @@ from typing import Any
 from striate.diagram.flow import Flow, Group, Merge, Step, following
 from striate.diagram.fold import Repeat, fold
 from striate.diagram.text import STARTERS, word
-from striate.diagram.units import Shape
+from striate.diagram.units import UNITS, Shape
 
 # Layers that are drawn as a strip of the card before them.
-STRIPS = frozenset(
-    "BN LRN RELU LRELU PRELU ELU SELU GELU SWISH TANH SIGMOID RELU6 DO SDO DROPPATH FLATTEN".split()
-)
+STRIPS = {"BN", "LRN", "DO", "SDO", "DROPPATH", "FLATTEN"} | {u.name for u in UNITS.values() if u.before}
 
 
 @dataclass(frozen=True, slots=True)

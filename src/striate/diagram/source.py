@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from torch import nn
@@ -23,8 +23,8 @@ INDENT = " " * 8
 def to_python(module: nn.Module, input_shape: Shape | None = None) -> str:
     """The source of a class `Net` that computes what `module` does on inputs of (c, h, w).
 
-    The tensors of its state dict come in the order of `weights(module, input_shape)`; for the network of a diagram that is
-    the order of its own state dict.
+    The tensors of its state dict come in the order of `weights(module, input_shape)`; for the network of a diagram
+    that is the order of its own state dict.
     """
     network = entries(read(module, input_shape))
     classes = Classes(network)
@@ -34,13 +34,13 @@ def to_python(module: nn.Module, input_shape: Shape | None = None) -> str:
     code = "\n\n\n".join([*_helpers(used), *written])
     imports = ["import torch"] * bool(re.search(r"\btorch\.", code))
     imports += ["import torch.nn.functional as F"] * bool(re.search(r"\bF\.", code))
-    text = [f"    {line}".rstrip() for line in _diagram(module, input_shape).strip().split("\n")]
+    text = [line.rstrip() for line in _diagram(module, input_shape).strip().split("\n")]
     head = ['"""The network of this diagram.', "", *text, '"""', "", *imports, "from torch import Tensor, nn"]
     return "\n".join([*head, "", "", code, ""])
 
 
 def _diagram(module: nn.Module, input_shape: Shape | None) -> str:
-    """The text that built the network if it says everything and can stand in a docstring, else one that does."""
+    """The text that built the network, if it says everything and can stand in a docstring, else a new one."""
     text = str(getattr(module, "diagram", ""))
     safe = text.isprintable() or all(c.isprintable() or c == "\n" for c in text)
     complete = re.search(r"INPUT *\(", text, re.IGNORECASE) and not getattr(module, "bindings", None)
@@ -51,7 +51,9 @@ def _diagram(module: nn.Module, input_shape: Shape | None) -> str:
 
 def _helpers(code: str) -> list[str]:
     """The sources of those layers in `standalone` that the code uses."""
-    found = inspect.getmembers(standalone, lambda m: inspect.isclass(m) and m.__module__ == standalone.__name__)
+    found = inspect.getmembers(
+        standalone, lambda m: inspect.isclass(m) and m.__module__ == standalone.__name__
+    )
     return [inspect.getsource(cls).rstrip() for name, cls in found if re.search(rf"\b{name}\(", code)]
 
 
@@ -59,7 +61,7 @@ def _batch(shape: Shape) -> str:
     return f"({', '.join(['n', *map(str, shape)])})"
 
 
-# --- the classes of parts ------------------------------------------------------------------------------------------
+# --- the classes of parts -------------------------------------------------------------------------
 
 
 def _class(classes: Classes, definition: Definition) -> str:
@@ -68,7 +70,9 @@ def _class(classes: Classes, definition: Definition) -> str:
     for entry in component.entries:
         if isinstance(entry, Join):
             for name, branch in zip(entry.names, entry.branches, strict=True):
-                init += _attribute(name, [_call(classes, member, slots) for member in branch]) if branch else []
+                init += (
+                    _attribute(name, [_call(classes, member, slots) for member in branch]) if branch else []
+                )
         else:
             init += _attribute(entry.name, [_call(classes, entry, slots)])
     lines = [
@@ -86,8 +90,11 @@ def _class(classes: Classes, definition: Definition) -> str:
 
 
 def _call(classes: Classes, member: Line | Part, slots: Iterator[str | None]) -> str:
-    """The constructor call of a member; `slots` names the numbers that are parameters of the class around it."""
-    numbers = [name or value for name, value in zip(slots_of(slots, member, classes), classes.own_numbers(member), strict=True)]
+    """The constructor call of a member; `slots` names the numbers that the class around it takes as parameters."""
+    numbers = [
+        name or value
+        for name, value in zip(slots_of(slots, member, classes), classes.own_numbers(member), strict=True)
+    ]
     if isinstance(member, Line):
         return member.code.template.format(*numbers)
     return f"{classes.of(member.component).name}({', '.join(map(str, numbers))})"
@@ -100,7 +107,11 @@ def slots_of(slots: Iterator[str | None], member: Line | Part, classes: Classes)
 def _attribute(name: str, calls: list[str]) -> list[str]:
     if len(calls) == 1:
         return [f"{INDENT}self.{name} = {calls[0]}"]
-    return [f"{INDENT}self.{name} = nn.Sequential(", *(f"{INDENT}    {call}," for call in calls), f"{INDENT})"]
+    return [
+        f"{INDENT}self.{name} = nn.Sequential(",
+        *(f"{INDENT}    {call}," for call in calls),
+        f"{INDENT})",
+    ]
 
 
 def _signature(parameters: Sequence[str]) -> list[str]:
@@ -123,7 +134,7 @@ def _equation(entries: Sequence[Entry]) -> str:
     return expression if len(expression) < 90 else f"{entries[0].x} -> {entries[-1].y} where it is used first"
 
 
-# --- forward -------------------------------------------------------------------------------------------------------
+# --- forward --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +191,7 @@ def _wrapped(expression: str, lead: str) -> str:
     return f"torch.cat(\n{INDENT}    (\n{inner}{INDENT}    ),\n{INDENT}    dim=1,\n{INDENT})"
 
 
-# --- the network ---------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +224,9 @@ def _stages(classes: Classes, network: tuple[Entry, ...]) -> list[_Run]:
     """Three or more neighbours of one class stand in a Sequential."""
     runs: list[_Run] = []
     stages = 0
-    for name, group in groupby(network, key=lambda e: classes.of(e.component).name if isinstance(e, Part) else ""):
+    for name, group in groupby(
+        network, key=lambda e: classes.of(e.component).name if isinstance(e, Part) else ""
+    ):
         same = [e for e in group if not isinstance(e, Join)]
         calls = [_call(classes, e, iter([None] * len(classes.own_numbers(e)))) for e in same]
         if name and len(same) > 2:
@@ -222,10 +235,17 @@ def _stages(classes: Classes, network: tuple[Entry, ...]) -> list[_Run]:
             names = list(classes.of(same[0].component).first)  # type: ignore[union-attr]
             objects = _comprehension(name, names, rows) or calls
             lines = _attribute(f"stage{stages}", [*objects, ""][: len(objects) + (len(objects) == 1)])
-            runs.append(_Run(tuple(_stage(f"stage{stages}", objects)), _Statement((f"stage{stages}",), "", same[-1].y), lines))
+            runs.append(
+                _Run(
+                    tuple(_stage(f"stage{stages}", objects)),
+                    _Statement((f"stage{stages}",), "", same[-1].y),
+                    lines,
+                )
+            )
         else:
             runs += [
-                _Run(tuple(_attribute(e.name, [c])), _Statement.of(e), c) for e, c in zip(same, calls, strict=True)
+                _Run(tuple(_attribute(e.name, [c])), _Statement.of(e), c)
+                for e, c in zip(same, calls, strict=True)
             ]
     return runs
 
@@ -246,11 +266,13 @@ def _comprehension(name: str, parameters: list[str], rows: list[tuple[Any, ...]]
     if len(moving) > 1 or not all(isinstance(value, int) for value in column):
         return []
     step = column[1] - column[0]
-    if step < 1 or any(b - a != step for a, b in zip(column, column[1:], strict=False)):
+    if step < 1 or any(b - a != step for a, b in pairwise(column)):
         return []
     parameter = parameters[moving[0]]
     values = [parameter if i == moving[0] else str(value) for i, value in enumerate(rows[0])]
-    return [f"*({name}({', '.join(values)}) for {parameter} in range({column[0]}, {column[-1] + step}, {step}))"]
+    return [
+        f"*({name}({', '.join(values)}) for {parameter} in range({column[0]}, {column[-1] + step}, {step}))"
+    ]
 
 
 def _repeats(runs: list[_Run]) -> list[_Run]:

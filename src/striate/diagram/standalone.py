@@ -1,4 +1,4 @@
-"""Layers that torch lacks, each in a form that a generated file carries along: nothing but torch around it."""
+"""Layers that torch lacks, each in a form that a generated file carries along: it needs nothing but torch."""
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ class Maxout(nn.Module):
 
 
 class LocalResponseNormWithin(nn.Module):
-    """x / (k + alpha * mean(x^2))^beta over size x size pixels of the same channel.    (n, c, h, w) -> (n, c, h, w)"""
+    """x / (k + alpha * mean(x^2))^beta, the mean over size x size pixels.    (n, c, h, w) -> (n, c, h, w)"""
 
     def __init__(self, size: int, alpha: float, beta: float, k: float) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class LocalResponseNormWithin(nn.Module):
 
 
 class DropConnectLinear(nn.Linear):
-    """A dense layer whose weights are dropped with probability p while training.    (n, f_in) -> (n, f_out)"""
+    """A dense layer whose weights drop with probability p while training.    (n, f_in) -> (n, f_out)"""
 
     def __init__(self, f_in: int, f_out: int, p: float = 0.5, bias: bool = True) -> None:
         super().__init__(f_in, f_out, bias)

@@ -1,7 +1,7 @@
 """Network to drawing: left to right, over as many rows as it takes.
 
-Colours are the Okabe-Ito set, lightened so that black text reads on them; lines and labels are a grey that shows on light
-and dark pages. The font is monospaced, so that the width of every text is known and nothing overlaps.
+Colours are the Okabe-Ito set, lightened so that black text reads on them; lines and labels are a grey that shows on
+light and dark pages. The font is monospaced, so that the width of every text is known and nothing overlaps.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import nn
 
 from striate.diagram.flow import Step, steps
 from striate.diagram.kinds import show
-from striate.diagram.read import read
+from striate.diagram.read import read, shape_of
 from striate.diagram.scene import Card, Fork, Frame, Item, Scene, scene
 from striate.diagram.units import UNITS, Shape
 
@@ -42,7 +42,7 @@ text{{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;text-
 def to_svg(module: nn.Module, input_shape: Shape | None = None) -> str:
     """A drawing of the network for inputs of (c, h, w); labels on arrows are height x width x channels."""
     flow = read(module, input_shape)
-    c, h, w = input_shape or module.input_shape  # type: ignore[misc]
+    c, h, w = shape_of(module, input_shape)
     start = Card((Step("INPUT", {}, (c, h, w), (c, h, w)),), ("INPUT",))
     picture = _flow((start, *scene(flow)), WIDTH, whole=True)
     used = {step.unit for step in steps(flow)}
@@ -98,7 +98,7 @@ def _label(shape: Shape) -> str:
     return "×".join(map(str, (*shape[1:], shape[0])))
 
 
-# --- cards ---------------------------------------------------------------------------------------------------------
+# --- cards ----------------------------------------------------------------------------------------
 
 
 def _card(card: Card) -> _Drawing:
@@ -116,7 +116,9 @@ def _card(card: Card) -> _Drawing:
         body.append(_text("d", width / 2, 29, detail))
     for i, step in enumerate(strips):
         y = head + 15 * i
-        body.append(f'<rect x="1" y="{y}" width="{width - 2:.1f}" height="14" fill={quoteattr(COLOUR[step.unit])}/>')
+        body.append(
+            f'<rect x="1" y="{y}" width="{width - 2:.1f}" height="14" fill={quoteattr(COLOUR[step.unit])}/>'
+        )
         body.append(_text("s", width / 2, y + 10.5, _strip(step)))
     return _Drawing(width, height, head / 2, head / 2, body, boxed=True)
 
@@ -137,7 +139,9 @@ def _detail(step: Step) -> str:
         return _label(step.x)
     parts = []
     if "kernel" in a:
-        parts.append(show(a["kernel"] if isinstance(a["kernel"], tuple) else (a["kernel"],) * 2).replace("x", "×"))
+        parts.append(
+            show(a["kernel"] if isinstance(a["kernel"], tuple) else (a["kernel"],) * 2).replace("x", "×")
+        )
     parts += [show(a[name]) for name in ("filters", "units", "k", "reduction", "p") if name in a]
     if "groups" in a and a["groups"] > 1:
         parts.append(f"g{a['groups']}")
@@ -148,7 +152,7 @@ def _detail(step: Step) -> str:
     return " ".join(parts)
 
 
-# --- rows, forks, frames -------------------------------------------------------------------------------------------
+# --- rows, forks, frames --------------------------------------------------------------------------
 
 
 def _draw(item: Item, width: float) -> _Drawing:
@@ -248,7 +252,10 @@ def _stacked(rows: list[_Row], whole: bool) -> _Drawing:
 
 def _fork(fork: Fork, width: float) -> _Drawing:
     """A bus to the branches, one below the other, and a bus to what joins them."""
-    parts = [_flow(branch, width - 90, branch=True) if branch else _Drawing(0, 14, 7, 7, []) for branch in fork.branches]
+    parts = [
+        _flow(branch, width - 90, branch=True) if branch else _Drawing(0, 14, 7, 7, [])
+        for branch in fork.branches
+    ]
     adds = fork.op == "+"  # equal shapes: the arrow behind the sum says it once
     labels = [_label(branch[-1].y) if branch and not adds else "" for branch in fork.branches]
     bus, start = 8, 28

@@ -8,7 +8,7 @@ from striate.diagram.place import DiagramError, Place
 
 Value = int | float | bool | str | tuple[int, ...]
 Scope = Mapping[str, Value]
-WORDS = {"same": "same", "valid": "valid", "true": True, "false": False}
+WORDS: dict[str, Value] = {"same": "same", "valid": "valid", "true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)

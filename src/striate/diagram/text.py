@@ -7,7 +7,7 @@ from torch import nn
 from striate.diagram.flow import Flow, Merge, Step, flat, following
 from striate.diagram.fold import Repeat, fold
 from striate.diagram.kinds import Context, show
-from striate.diagram.read import read
+from striate.diagram.read import read, shape_of
 from striate.diagram.units import DENSE, UNITS, Shape
 
 WIDTH = 100
@@ -21,7 +21,7 @@ def to_text(module: nn.Module, input_shape: Shape | None = None) -> str:
     'INPUT(8, 8, 3) => CONV(8, padding=valid) => RELU => FC(10)'
     """
     flow = read(module, input_shape)
-    c, h, w = input_shape or module.input_shape
+    c, h, w = shape_of(module, input_shape)
     items = (f"INPUT({h}, {w}, {c})", *_Writer(flow).items(flow))
     return "\n".join(_lines(items, ""))
 
@@ -30,7 +30,7 @@ def word(step: Step, after: Step | Merge | None) -> str:
     """A unit with those of its arguments that differ from the default."""
     unit = UNITS[step.unit]
     context = Context(0, after.unit if isinstance(after, Step) else "", None)
-    written = []
+    written: list[str] = []
     for i, parameter in enumerate(unit.parameters):
         value = step.args[parameter.name]
         if parameter.shown or value != parameter.otherwise(step.args, context):

@@ -61,7 +61,9 @@ def _unreadable(text: str, at: int) -> NoReturn:
     if text[at] == ">":
         raise DiagramError("a lone `>`", place, hint="the arrow is written => or ->")
     if text[at] in "'\"":
-        raise DiagramError("a diagram has no quotes", place, hint="write numbers and words bare: padding=valid")
+        raise DiagramError(
+            "a diagram has no quotes", place, hint="write numbers and words bare: padding=valid"
+        )
     raise DiagramError(f"unexpected character {text[at]!r}", place)
 
 

@@ -116,7 +116,10 @@ def _pool(to: str) -> Callable[[Step, Args], list[Code]]:
 
 
 def _global(name: str, to: str) -> Callable[[Step, Args], list[Code]]:
-    return lambda step, a: [Code(name, f"{to}(1)", (), ()), Code("flatten", "nn.Flatten()", (), (), quiet=True)]
+    return lambda step, a: [
+        Code(name, f"{to}(1)", (), ()),
+        Code("flatten", "nn.Flatten()", (), (), quiet=True),
+    ]
 
 
 def _batch_norm(step: Step, a: Args) -> list[Code]:
@@ -127,10 +130,16 @@ def _batch_norm(step: Step, a: Args) -> list[Code]:
 
 def _lrn(step: Step, a: Args) -> list[Code]:
     numbers = [(name, a[name]) for name in ("size", "alpha", "beta", "k")]
-    return [call("lrn", "LocalResponseNormWithin" if a["within"] else "nn.LocalResponseNorm", *numbers, quiet=True)]
+    return [
+        call(
+            "lrn", "LocalResponseNormWithin" if a["within"] else "nn.LocalResponseNorm", *numbers, quiet=True
+        )
+    ]
 
 
-def _plain(name: str, to: str, quiet: bool = True, **options: tuple[str, Any]) -> Callable[[Step, Args], list[Code]]:
+def _plain(
+    name: str, to: str, quiet: bool = True, **options: tuple[str, Any]
+) -> Callable[[Step, Args], list[Code]]:
     """Options as option=(our argument, torch's default)."""
 
     def plain(step: Step, a: Args) -> list[Code]:
@@ -145,7 +154,9 @@ def _with(name: str, to: str, argument: str, quiet: bool = True) -> Callable[[St
 
 
 def _dense(step: Step, a: Args) -> list[Code]:
-    return [call("fc", "nn.Linear", ("c_in", step.x[0]), ("c_out", a["units"]), bias=_unless(a["bias"], True))]
+    return [
+        call("fc", "nn.Linear", ("c_in", step.x[0]), ("c_out", a["units"]), bias=_unless(a["bias"], True))
+    ]
 
 
 def _drop_connect(step: Step, a: Args) -> list[Code]:

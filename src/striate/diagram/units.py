@@ -1,4 +1,4 @@
-"""The words of the notation: every unit with its arguments, its arithmetic on shapes and the layer it stands for.
+"""The words of the notation: every unit with its arguments, its arithmetic on shapes and the layer it is.
 
 Nothing here imports torch: `make` is handed `striate.layers` when a network is really built.
 """
@@ -9,14 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.diagram.kinds import (
-    FLAG, FRACTION, PADDING, PAIR, POOL_PADDING, REAL, WHOLE, Args, Parameter, as_kernel, dense, doubling, unless_bn,
+    FLAG,
+    FRACTION,
+    PADDING,
+    PAIR,
+    POOL_PADDING,
+    REAL,
+    WHOLE,
+    Args,
+    Parameter,
+    as_kernel,
+    dense,
+    doubling,
+    unless_bn,
 )
 from striate.errors import UsageError
 
 Shape = tuple[int, ...]  # (c, h, w), or (c,) once the image is flattened
 
 
-# --- shapes --------------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 def window(a: Args) -> Any:
@@ -77,7 +89,7 @@ def _units(_: Shape, a: Args) -> Shape:
     return (a["units"],)
 
 
-# --- weights and biases --------------------------------------------------------------------------------------------
+# --- weights and biases ---------------------------------------------------------------------------
 
 
 def _area(a: Args) -> int:
@@ -110,12 +122,12 @@ def _none(x: Shape, a: Args) -> int:
     return 0
 
 
-# --- the table -----------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One word. `make(layers, x, args)` is the layer for an input of shape x; `weights(x, args)` its parameters."""
+    """One word. `make(layers, x, args)` is the layer for input shape x; `weights(x, args)` counts its parameters."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -166,8 +178,7 @@ _ALL = (
     Unit(
         "DWCONV",
         (_KERNEL, *_WINDOW, _DILATION, _MULTIPLIER, _BIAS),
-        lambda L, x, a: L.depthwise(x[0], a["kernel"], a["multiplier"], stride=a["stride"], padding=a["padding"],
-                                    dilation=a["dilation"], bias=a["bias"]),
+        lambda L, x, a: L.depthwise(x[0], **{"kernel_size" if k == "kernel" else k: v for k, v in a.items()}),
         _depthwise, _depthwise_weights, "image",
     ),
     Unit(
@@ -205,7 +216,8 @@ _ALL = (
     Unit("TANH", (), _acts("tanh"), before="glorot_uniform"),
     Unit("SIGMOID", (), _acts("sigmoid"), before="glorot_uniform"),
     Unit("RELU6", (), _acts("relu6"), before="he_normal"),
-    Unit("MAXOUT", (Parameter("k", WHOLE, 2),), lambda L, x, a: L.Maxout(a["k"]), _maxout, before="he_normal"),
+    Unit("MAXOUT", (Parameter("k", WHOLE, 2),), lambda L, x, a: L.Maxout(a["k"]), _maxout,
+         before="he_normal"),
     Unit("POOL", _POOL, _pools("MaxPool2d"), _pool, wants="image"),
     Unit("AVGPOOL", (*_POOL, Parameter("count_pad", FLAG, False)), _pools("AvgPool2d"), _pool, wants="image"),
     Unit("MINPOOL", _POOL, _pools("MinPool2d"), _pool, wants="image"),
@@ -214,7 +226,8 @@ _ALL = (
     Unit("DEPTHPOOL", (Parameter("groups", WHOLE),), lambda L, x, a: L.DepthMaxPool(a["groups"]), _depth_pool,
          wants="image"),
     Unit("FLATTEN", (), lambda L, x, a: L.Flatten(), _flat),
-    Unit("FC", (_UNITS, _BIAS), lambda L, x, a: L.Linear(x[0], *a.values()), _units, _dense_weights, "vector"),
+    Unit("FC", (_UNITS, _BIAS), lambda L, x, a: L.Linear(x[0], *a.values()), _units, _dense_weights,
+         "vector"),
     Unit("DROPCONNECT", (_UNITS, _P, _BIAS), lambda L, x, a: L.DropConnectLinear(x[0], *a.values()), _units,
          _dense_weights, "vector"),
     Unit("DO", (_P,), lambda L, x, a: L.Dropout(a["p"]), child="dropout"),
