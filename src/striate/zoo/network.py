@@ -75,11 +75,11 @@ def check_input(x: Tensor, in_chans: int, min_side: int, img_size: int | None = 
 
 def he_init(module: nn.Module) -> None:
     """Convolutions N(0, 2 / outputs of an input), dense N(0, 0.01^2), biases 0.  arXiv:1502.01852, eq. 14."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.normal_(module.weight, std=sqrt(2 / fans(module)[1]))
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.01)
-    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+    if not isinstance(module, nn.Conv2d | nn.Linear) or module.weight.is_meta:
+        return  # the meta device has no values, and takes milliseconds a layer to draw none
+    std = sqrt(2 / fans(module)[1]) if isinstance(module, nn.Conv2d) else 0.01
+    nn.init.normal_(module.weight, std=std)
+    if module.bias is not None:
         nn.init.zeros_(module.bias)
 
 

@@ -18,7 +18,7 @@ from striate.zoo.registry import Card, register
 
 @register(Card("zfnet", "zfnet", "1311.2901", 2013, input=(3, 224, 224), min_side=47, params=62_357_608))
 def zfnet(num_classes: int = 1000, in_chans: int = 3, dropout: float = 0.5) -> ZooNet:
-    """Five convolutions, three of them pooled, and three dense layers."""
+    """AlexNet with a 7x7/2 and a 5x5/2 in front, pooled before they are normalised."""
     stem = chain(
         conv1=nn.Conv2d(in_chans, 96, 7, stride=2, padding=1),  # 110 x 110
         relu1=nn.ReLU(),
