@@ -4,15 +4,17 @@ import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from striate.data.decode import to_uint8
-from striate.data.preprocess import Preprocess
 from striate.data.source import Part, Pixels, Source, Targets
 from striate.errors import DataError
+
+if TYPE_CHECKING:
+    from striate.data.preprocess import Preprocess
 
 NPZ = "expected arrays x_train, y_train and, if there are, x_val, y_val, x_test, y_test"
 
@@ -27,25 +29,24 @@ class ArrayStore:
     def name(self, row: int) -> str:
         return f"{self.prefix}{row}"
 
-    def pixels(self, row: int, preprocess: Preprocess) -> Pixels:
-        return self.prepared(self.array[row], preprocess)
-
-    def prepared(self, image: Pixels, preprocess: Preprocess) -> Pixels:
-        return preprocess.fit(channels(image, preprocess.channels))
+    def pixels(self, row: int, preprocess: "Preprocess") -> Pixels:
+        return preprocess.fit(channels(self.array[row], preprocess.channels))
 
 
-def channels(image: Pixels, c: int) -> Pixels:
-    """uint8 (h, w, any) -> (h, w, c)"""
-    if image.shape[2] == c:
-        return image
-    if image.shape[2] == 1:
-        return np.repeat(image, c, axis=2)
-    import cv2
-
-    if image.shape[2] == 4:  # over white, as for files
-        alpha = image[..., 3:].astype(np.uint16)
-        image = ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return image if c == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)[..., None]
+def channels(images: Pixels, c: int) -> Pixels:
+    """uint8 (..., 1, 3 or 4) -> (..., c); alpha over white and grey by BT.601, as for files."""
+    deep = images.shape[-1]
+    if deep == 4:
+        alpha = images[..., 3:].astype(np.uint16)
+        images = ((images[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    if deep == c or (deep, c) == (4, 3):
+        return images
+    if deep == 1:
+        return np.repeat(images, c, axis=-1)
+    luma = images.astype(np.uint32) @ np.array(
+        [19595, 38470, 7471], np.uint32
+    )  # 0.299, 0.587, 0.114 of 65536
+    return ((luma + 32768) >> 16).astype(np.uint8)[..., None]
 
 
 def digits() -> Source:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from striate.data.arrays import ArrayStore
+from striate.data.arrays import ArrayStore, channels
 from striate.data.classes import class_list, given_classes, present, some
 from striate.data.folder import FileStore
 from striate.data.images import ArrayImages, Images, StoredImages, array_digests
@@ -182,12 +182,7 @@ def _tensor(part: Part, store: ArrayStore, prepare: Preprocess) -> torch.Tensor:
     array = store.array
     if len(part) < len(array) or (part.rows != np.arange(len(array))).any():
         array = array[part.rows]
-    if array.shape[1:] != (*prepare.size, prepare.channels):
-        fitted = np.empty((len(array), *prepare.size, prepare.channels), np.uint8)
-        for i, image in enumerate(array):
-            fitted[i] = store.prepared(image, prepare)
-        array = fitted
-    pixels = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+    pixels = np.ascontiguousarray(prepare.fit(channels(array, prepare.channels)))
     return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
 
 

@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from striate.data.preprocess import Preprocess
+from striate.data.decode import decode
 from striate.data.source import Part, Pixels, Source
 from striate.data.tree import Tree, is_image
 from striate.errors import DataError
+
+if TYPE_CHECKING:
+    from striate.data.preprocess import Preprocess
 
 SPLITS = {
     "train": "train",
@@ -34,8 +38,8 @@ class FileStore:
     def encoded(self, row: int) -> bytes:
         return self.tree.read(self.paths[row])
 
-    def pixels(self, row: int, preprocess: Preprocess) -> Pixels:
-        return preprocess.pixels(self.encoded(row))
+    def pixels(self, row: int, preprocess: "Preprocess") -> Pixels:
+        return preprocess.fit(decode(self.encoded(row), preprocess.channels, preprocess.size))
 
 
 def from_tree(tree: Tree, name: str) -> Source:

@@ -5,6 +5,7 @@ before any decoder sees it.
 """
 
 import io
+import zlib
 from dataclasses import dataclass
 
 from striate.errors import DataError
@@ -29,7 +30,7 @@ class TruncatedError(DataError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`channels`: 1 grey, 3 colour, 4 with alpha or CMYK; `simple`: OpenCV alone gives the right pixels."""
+    """`channels`: 1 grey or 3 colour; `simple`: OpenCV gives the right pixels, of all kinds of the format."""
 
     format: str
     width: int
@@ -82,8 +83,8 @@ def complete(data: bytes, head: Header) -> None:
     """DataError where the compressed pixels stop before their end marker: decoders fill up with grey."""
     if head.format == "JPEG" and data.rfind(b"\xff\xd9", head.body) < 0:
         raise DataError("the JPEG is cut short: no end marker")
-    if head.format == "PNG" and data.rfind(b"IEND\xaeB`\x82", head.body) < 0:
-        raise DataError("the PNG is cut short: no IEND chunk")
+    if head.format == "PNG":
+        _png_chunks(data, head.body)
 
 
 def _jpeg(data: bytes, kind: str) -> Header:
@@ -104,7 +105,7 @@ def _jpeg(data: bytes, kind: str) -> Header:
             if size is None:
                 raise DataError("broken JPEG: pixels before a frame header")
             height, width, parts = size
-            return Header(kind, width, height, {1: 1, 3: 3}.get(parts, 4), parts in (1, 3), pos)
+            return Header(kind, width, height, 1 if parts == 1 else 3, parts in (1, 3), pos)
         if marker in FRAME_HEADERS and pos + 10 <= len(data):
             size = (
                 int.from_bytes(data[pos + 5 : pos + 7]),
@@ -120,17 +121,30 @@ def _png(data: bytes, kind: str) -> Header:
         raise TruncatedError("the PNG is cut short: it ends inside its header")
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     colour = data[25]
-    channels = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}.get(colour)
-    if channels is None:
+    if colour not in (0, 2, 3, 4, 6):
         raise DataError(f"broken PNG: colour type {colour}")
-    pos, special = 33, False
+    pos, simple = 33, colour < 4  # 4 and 6 have alpha
     while pos + 8 <= len(data):
         chunk = data[pos + 4 : pos + 8]
         if chunk == b"IDAT":
-            return Header(kind, width, height, 4 if special else channels, channels != 4 and not special, pos)
-        special |= chunk in (b"tRNS", b"eXIf", b"acTL")
+            return Header(kind, width, height, 1 if colour in (0, 4) else 3, simple, pos)
+        simple = simple and chunk not in (b"tRNS", b"eXIf", b"acTL")
         pos += 12 + int.from_bytes(data[pos : pos + 4])
     raise TruncatedError("the PNG is cut short: it ends inside its header")
+
+
+def _png_chunks(data: bytes, pos: int) -> None:
+    """Every chunk from the first of pixels on is whole and has the checksum it states."""
+    while pos + 12 <= len(data):
+        end = pos + 8 + int.from_bytes(data[pos : pos + 4])
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(memoryview(data)[pos + 4 : end]) != int.from_bytes(data[end : end + 4]):
+            raise DataError(f"broken PNG: wrong checksum of the chunk at byte {pos}")
+        if data[pos + 4 : pos + 8] == b"IEND":
+            return
+        pos = end + 4
+    raise DataError("the PNG is cut short: no IEND chunk")
 
 
 def _other(data: bytes, kind: str) -> Header:

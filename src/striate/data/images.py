@@ -99,10 +99,10 @@ class StoredImages(Images):
         rows = self.rows[np.asarray(indices, np.int64)]
         if out is None:
             out = torch.empty((len(rows), *self.shape), dtype=torch.uint8)
-        view = out.numpy()
+        target = out.numpy()
         for i, row in enumerate(rows.tolist()):
             try:
-                view[i] = self.store.pixels(row, self.preprocess).transpose(2, 0, 1)
+                target[i] = self.store.pixels(row, self.preprocess)
             except DataError as e:
                 raise DataError(f"{os.fspath(self.store.name(row))!r}: {e}", e.hint) from e
         return out

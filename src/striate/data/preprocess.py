@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from striate.data.decode import decode
@@ -63,20 +64,16 @@ class Preprocess:
 
     def read(self, source: str | Path | bytes) -> Tensor:
         """A file, or its bytes -> uint8 (c, h, w)."""
-        name = None if isinstance(source, bytes) else str(source)
-        data = source if isinstance(source, bytes) else read_file(source)
+        if isinstance(source, bytes):
+            return torch.from_numpy(np.ascontiguousarray(self.fit(decode(source, self.channels, self.size))))
         try:
-            pixels = self.pixels(data)
+            return self.read(read_file(source))
         except DataError as e:
-            raise DataError(f"{name!r}: {e}" if name else str(e), e.hint) from e
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-    def pixels(self, data: bytes) -> Pixels:
-        """Encoded bytes -> uint8 (h, w, c) of the right size."""
-        return self.fit(decode(data, self.channels, at_least=self.size))
+            name = repr(str(source))
+            raise DataError(str(e) if str(e).startswith(name) else f"{name}: {e}", e.hint) from e
 
     def fit(self, image: Pixels) -> Pixels:
-        """uint8 (h, w, c) of any size -> of `size`."""
+        """uint8 (..., h, w, c) of any size -> uint8 (..., c, *size)."""
         return fit(image, self.size, self.resize, self.crop_pct)
 
     def normalise(self, batch: Tensor) -> Tensor:
@@ -101,30 +98,36 @@ class Preprocess:
 
 
 def fit(image: Pixels, size: tuple[int, int], mode: str, crop_pct: float = 1.0) -> Pixels:
-    """uint8 (h, w, c) -> (*size, c); shrinks by area averages, enlarges bilinearly."""
-    h, w = image.shape[:2]
-    th, tw = size
+    """uint8 (..., h, w, c) -> (..., c, *size); bilinear with antialiasing, the same as Pillow's."""
+    (h, w), (th, tw) = image.shape[-3:-1], size
     if mode == "squash":
-        return _resize(image, size)
+        return resized(image, size)
     if mode == "crop":
-        scale = min(h / th, w / tw) * crop_pct  # source pixels per target pixel
+        scale = min(h / th, w / tw) * crop_pct  # source pixels for each of ours
         ch, cw = min(h, max(1, round(th * scale))), min(w, max(1, round(tw * scale)))
         top, left = (h - ch) // 2, (w - cw) // 2
-        return _resize(image[top : top + ch, left : left + cw], size)
+        return resized(image[..., top : top + ch, left : left + cw, :], size)
     scale = min(th / h, tw / w)
     ih, iw = min(th, max(1, round(h * scale))), min(tw, max(1, round(w * scale)))
     top, left = (th - ih) // 2, (tw - iw) // 2
-    padded = np.zeros((th, tw, image.shape[2]), np.uint8)
-    padded[top : top + ih, left : left + iw] = _resize(image, (ih, iw))
+    padded = np.zeros((*image.shape[:-3], image.shape[-1], th, tw), np.uint8)
+    padded[..., top : top + ih, left : left + iw] = resized(image, (ih, iw))
     return padded
 
 
-def _resize(image: Pixels, size: tuple[int, int]) -> Pixels:
-    if image.shape[:2] == size:
-        return image
-    import cv2
+def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """uint8 (..., h, w, c) -> (..., c, *size)
 
-    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(image, (size[1], size[0]), interpolation=how)
-    return np.asarray(resized, np.uint8).reshape(*size, image.shape[2])
+    NumPy around one serial torch kernel, so that many threads may do this at once without a team for each.
+    """
+    planes = np.moveaxis(image, -1, -3)
+    if image.shape[-3:-1] == size:
+        return planes
+    batch = torch.from_numpy(planes if planes.flags.writeable else planes.copy())
+    batch = batch.view(-1, *planes.shape[-3:])
+    if size[1] == 1:  # torch 2.13's kernels for bytes and for channels-last are wrong at a width of one
+        exact = F.interpolate(batch.float().contiguous(), size=size, mode="bilinear", antialias=True)
+        out = exact.round().to(torch.uint8)
+    else:
+        out = F.interpolate(batch, size=size, mode="bilinear", antialias=True)
+    return out.numpy().reshape(*planes.shape[:-2], *size)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from striate.errors import DataError, UsageError, nearest
 
-if TYPE_CHECKING:  # for their types only: reading a source doesn't need torch
+if TYPE_CHECKING:  # for their types only: opening a source doesn't need torch
     from striate.data.preprocess import Preprocess
     from striate.data.tree import Tree
 
@@ -27,7 +27,7 @@ class Store(Protocol):
     def name(self, row: int) -> str: ...
 
     def pixels(self, row: int, preprocess: "Preprocess") -> Pixels:
-        """uint8 (h, w, c), decoded and resized."""
+        """uint8 (c, h, w), decoded and resized."""
         ...
 
 
