@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from striate.data.decode import decode
@@ -123,11 +124,11 @@ def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
     planes = np.moveaxis(image, -1, -3)
     if image.shape[-3:-1] == size:
         return planes
+    if size[1] == 1:  # torch 2.13 is wrong at a width of one
+        flat = [Image.fromarray(plane) for plane in planes.reshape(-1, *planes.shape[-2:])]
+        column = [np.asarray(plane.resize((1, size[0]), Image.Resampling.BILINEAR)) for plane in flat]
+        return np.stack(column).reshape(*planes.shape[:-2], *size)
     batch = torch.from_numpy(planes if planes.flags.writeable else planes.copy())
     batch = batch.view(-1, *planes.shape[-3:])
-    if size[1] == 1:  # torch 2.13's kernels for bytes and for channels-last are wrong at a width of one
-        exact = F.interpolate(batch.float().contiguous(), size=size, mode="bilinear", antialias=True)
-        out = exact.round().to(torch.uint8)
-    else:
-        out = F.interpolate(batch, size=size, mode="bilinear", antialias=True)
-    return out.numpy().reshape(*planes.shape[:-2], *size)
+    out = F.interpolate(batch, size=size, mode="bilinear", antialias=True).numpy()
+    return out.reshape(*planes.shape[:-2], *size)
