@@ -1,0 +1,79 @@
+"""The command line: `main(argv)` does one job, returns its exit code. One file a verb; `common` for all."""
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from striate import __version__
+from striate.cli.common import Verbs, complain
+
+VERBS = ("train", "evaluate", "predict", "report", "anatomy", "diagram", "models", "data", "bench")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `striate ARGV...`: 0 ok, 1 the run failed, 2 bad usage, 3 bad data, 130 and 143 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a stream that a test or a notebook put there
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        with _termination_unwinds():
+            code = application(words)(words or ["--help"], standalone_mode=False, prog_name="striate")
+        sys.stdout.flush()  # here, where a reader that has gone away can still be dealt with
+        return (code or 0) if words else 2
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except Exception as error:
+        return complain(error, trace="--debug" in words)
+
+
+def application(words: Sequence[str]) -> typer.Typer:
+    """Every verb; `train` gets its flags, which cost an import of pydantic, only when `words` asks for it."""
+    app = typer.Typer(
+        cls=Verbs, add_completion=False, rich_markup_mode=None, callback=_root, subcommand_metavar="VERB ..."
+    )
+    for name in VERBS:
+        verb = getattr(import_module(f"{__name__}.{name}"), name)
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, name=name)
+        else:
+            app.command(name)(verb(spelled_out=name in words[:1]) if name == "train" else verb)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Design a convolutional network in one line of text, see every number, train it, take it apart."""
+
+
+@contextmanager
+def _termination_unwinds() -> Iterator[None]:
+    """SIGTERM leaves through `finally`, as Ctrl-C does, so that work is put away; a second one kills."""
+
+    def leave(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not the main thread: whoever owns it handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,103 @@
+"""What a person sees while a network trains: one live bar in a terminal, one line an epoch in a pipe."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from striate.cli.common import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+
+REFRESH = 0.1  # seconds between two looks at the running loss
+
+
+@contextmanager
+def progress(stderr: bool = False) -> Iterator["Bar | Lines"]:
+    """A listener for `train` that suits the stream; the bar is gone when the block ends, however it ends."""
+    out = console(stderr)
+    if not out.is_terminal:
+        yield Lines(out)
+        return
+    with _bar(out) as live:
+        yield Bar(live)
+
+
+class Lines:
+    """One plain line an epoch."""
+
+    def __init__(self, out: "Console") -> None:
+        self.out = out
+
+    def on_epoch(self, state: Any) -> None:
+        width = len(str(state.epochs))
+        self.out.print(
+            f"epoch {state.epoch:>{width}}/{state.epochs}  {'  '.join(figures(state.metrics))}",
+            soft_wrap=True,
+        )
+        self.out.file.flush()
+
+
+class Bar:
+    """One live bar for the whole run: epoch, loss, accuracy, images/s, time left."""
+
+    def __init__(self, live: "Progress") -> None:
+        self.live = live
+        self.task = live.add_task("", epoch="", figures="", total=None)
+        self.next_look = 0.0
+
+    def on_start(self, state: Any) -> None:
+        self.live.update(self.task, total=state.epochs * state.steps_per_epoch)
+
+    def on_step(self, state: Any) -> None:
+        if monotonic() < self.next_look:
+            return
+        self.next_look = monotonic() + REFRESH
+        self._show(state)
+
+    def on_epoch(self, state: Any) -> None:
+        self._show(state)
+
+    def _show(self, state: Any) -> None:
+        loss = state.running_loss
+        shown = state.metrics if loss is None else {**state.metrics, "train_loss": loss}
+        self.live.update(
+            self.task,
+            completed=(state.epoch - 1) * state.steps_per_epoch + state.step,
+            epoch=f"epoch {state.epoch}/{state.epochs}",
+            figures="  ".join(figures(shown, only=("train_loss", "val_accuracy", "images_per_second"))),
+        )
+
+
+def figures(metrics: dict[str, float], only: tuple[str, ...] | None = None) -> list[str]:
+    """`val_accuracy` 0.985 -> `val accuracy 98.50 %`, each figure with its unit, those that are known."""
+    forms = {
+        "train_loss": "loss {:.4f}",
+        "train_accuracy": "accuracy {:.2%}",
+        "val_loss": "val loss {:.4f}",
+        "val_accuracy": "val accuracy {:.2%}",
+        "lr": "lr {:.2g}",
+        "images_per_second": "{:,.0f} images/s",
+        "seconds": "{:.1f} s",
+    }
+    return [
+        form.format(metrics[name]).replace("%", " %")
+        for name, form in forms.items()
+        if metrics.get(name) is not None and (only is None or name in only)
+    ]
+
+
+def _bar(out: "Console") -> "Progress":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns: list[ProgressColumn | str] = [
+        TextColumn("{task.fields[epoch]}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    ]
+    return Progress(*columns, console=out, transient=True)

@@ -1,0 +1,125 @@
+"""`striate train DATA --model NET`: one flag for each field of the recipe."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from striate.cli.common import Debug, Json, emit
+from striate.cli.progress import progress
+from striate.errors import UsageError
+
+if TYPE_CHECKING:
+    from striate.train import Run
+
+SHORT = {"batch_size": "-b", "workers": "-j"}
+
+
+def train(spelled_out: bool) -> Callable[..., None]:
+    """The verb as typer reads it; `spelled_out` is with all its flags."""
+    return _with_recipe_flags(_train) if spelled_out else wraps(_train)(lambda: None)
+
+
+def _train(
+    *,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="go on with a run; --epochs extends it")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="YAML file with recipe fields; flags override it")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="the run folder itself; default: runs/NUMBER-NET-DATA")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+    **fields: Any,
+) -> None:
+    """Train a network and write a run folder.
+
+    The run keeps the weights that were best on the validation split and looks at the test split once.
+    """
+    settings = {name: value for name, value in fields.items() if value is not None}
+    with progress(stderr=as_json) as listener:
+        run = _resume(resume, settings, listener) if resume else _start(settings, config, output, listener)
+    emit(run.summary, as_json, *_outcome(run.summary))
+
+
+def _outcome(summary: dict[str, Any]) -> tuple[str, str]:
+    splits = (("test", summary["test_accuracy"]), ("validation", summary["val_accuracy"]))
+    accuracy = ", ".join(
+        f"{split} accuracy {100 * share:.2f} %" for split, share in splits if share is not None
+    )
+    speed = f"{summary['train_seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
+    return f"{accuracy}; {summary['params']:,} parameters, {speed}".removeprefix(
+        "; "
+    ), f"run folder: {summary['run']}"
+
+
+def _start(settings: dict[str, Any], config: Path | None, output: Path | None, listener: Any) -> "Run":
+    from striate import train
+
+    return train.train(train.recipe(settings, config), output, [listener])
+
+
+def _resume(folder: Path, settings: dict[str, Any], listener: Any) -> "Run":
+    from striate import train
+
+    if fixed := settings.keys() - {"epochs"}:
+        raise UsageError(
+            f"--resume goes on with the saved recipe: {_spell(min(fixed))} can't change", "only --epochs can"
+        )
+    epochs = train.recipe({"data": "", "model": "", **settings}).epochs if settings else None
+    return train.resume(folder, epochs, [listener])
+
+
+def _with_recipe_flags(verb: Callable[..., None]) -> Callable[..., None]:
+    """`verb` with its `**fields` replaced by DATA and a flag for every field of the recipe."""
+    from striate.train.recipe import Recipe
+
+    @wraps(verb)
+    def spelled_out(**arguments: Any) -> None:
+        verb(**arguments)
+
+    own = [p for p in inspect.signature(verb).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(name, field))
+        for name, field in Recipe.model_fields.items()
+    ]
+    spelled_out.__signature__ = inspect.Signature(flags + own)  # type: ignore[attr-defined]
+    return spelled_out
+
+
+def _flag(name: str, field: Any) -> Any:
+    """One field of the recipe as typer wants it. Its value stays text: the recipe reads and validates it."""
+    default = "" if field.is_required() or field.default is None else f" (default: {_words(field.default)})"
+    help_text = f"{field.description}{default}"
+    if name == "data":
+        return Annotated[str | None, typer.Argument(metavar="DATA", help=help_text, show_default=False)]
+    if field.annotation is bool:
+        return Annotated[bool | None, typer.Option(f"{_spell(name)}/--no{_spell(name)[1:]}", help=help_text)]
+    choices = list(_choices(field.annotation))
+    kind = int if any(isinstance(c, int) for c in choices) else str
+    metavar = "|".join(map(str, choices)) or name.upper()
+    decls = [SHORT[name]] if name in SHORT else []
+    return Annotated[kind | None, typer.Option(*decls, _spell(name), metavar=metavar, help=help_text)]
+
+
+def _spell(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _choices(annotation: Any) -> Iterator[str | int]:
+    """The values that a field of fixed values can have."""
+    for part in get_args(annotation):
+        if isinstance(part, str | int):
+            yield part
+        else:
+            yield from _choices(part)
+
+
+def _words(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

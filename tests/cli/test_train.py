@@ -1,0 +1,125 @@
+"""`striate train`: its flags are the fields of the recipe, and a flag typed is a field set."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+
+import striate.train
+from striate.cli import application, main
+from striate.train.recipe import Recipe
+
+SUMMARY = {
+    "run": "runs/1-lenet5-digits",
+    "epochs": 1,
+    "train_seconds": 1.25,
+    "images_per_second": 1000.4,
+    "val_accuracy": 0.5,
+    "test_accuracy": None,
+    "params": 1234,
+}
+ANOTHER: dict[str, Any] = {  # a value for each field that isn't its default, as typed and as read
+    "data": ("mnist", "mnist"),
+    "model": ("resnet50", "resnet50"),
+    "epochs": ("3", 3),
+    "batch_size": ("8", 8),
+    "lr": ("1e-3", 0.001),
+    "opt": ("muon", "muon"),
+    "momentum": ("0.5", 0.5),
+    "sched": ("step", "step"),
+    "warmup": ("0.1", 0.1),
+    "weight_decay": ("0", 0.0),
+    "loss": ("binary-cross-entropy", "binary-cross-entropy"),
+    "smoothing": ("0.1", 0.1),
+    "augment": ("none", "none"),
+    "img_size": ("28,32", (28, 32)),
+    "in_chans": ("3", 3),
+    "num_classes": ("7", 7),
+    "resize": ("pad", "pad"),
+    "split": ("0.6,0.2,0.2", (0.6, 0.2, 0.2)),
+    "aux_weight": ("0.4", 0.4),
+    "seed": ("9", 9),
+    "device": ("cuda:1", "cuda:1"),
+    "precision": ("bf16", "bf16"),
+    "workers": ("5", 5),
+    "pretrained": (None, True),
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, Any]]:
+    """What the verb asked of the library, in place of training."""
+    calls: list[tuple[str, Any, Any]] = []
+
+    def noted(name: str) -> Callable[..., Any]:
+        def call(what: Any, extra: Any, listeners: Any) -> SimpleNamespace:
+            calls.append((name, what, extra))
+            return SimpleNamespace(summary=SUMMARY)
+
+        return call
+
+    monkeypatch.setattr(striate.train, "train", noted("train"))
+    monkeypatch.setattr(striate.train, "resume", noted("resume"))
+    return calls
+
+
+def spell(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+def test_flags_and_fields_are_the_same() -> None:
+    command = typer.main.get_command(application(["train"])).commands["train"]
+    flags = {opt for param in command.params for opt in param.opts if opt.startswith("--")}
+    assert flags == {spell(f) for f in Recipe.model_fields if f != "data"} | {
+        *("--resume", "--config", "--output", "--json", "--debug")
+    }
+    short = {
+        opt: param.name for param in command.params for opt in param.opts if opt[1] != "-" and opt[0] == "-"
+    }
+    assert short == {"-b": "batch_size", "-j": "workers", "-c": "config"}
+    for param in command.params:
+        if param.name in Recipe.model_fields:
+            assert param.help.startswith(Recipe.model_fields[param.name].description)
+
+
+@pytest.mark.parametrize("field", Recipe.model_fields)
+def test_each_flag_sets_its_field(field: str, asked: list[tuple[str, Any, Any]]) -> None:
+    typed, value = ANOTHER[field]
+    words = {"data": "digits", "--model": "lenet5"}
+    words["data" if field == "data" else spell(field)] = typed
+    argv = ["train", words.pop("data"), *(w for pair in words.items() for w in pair if w is not None)]
+    assert main(argv) == 0
+    expected = {"data": "digits", "model": "lenet5", field: value}
+    assert asked == [("train", Recipe(**expected), None)]
+
+
+def test_flags_override_the_file_and_the_file_the_defaults(
+    tmp_path: Path, asked: list[tuple[str, Any, Any]]
+) -> None:
+    (tmp_path / "r.yaml").write_text("data: digits\nmodel: lenet5\nepochs: 7\nlr: 0.5\npretrained: true\n")
+    argv = ["train", "-c", str(tmp_path / "r.yaml"), "--epochs", "2", "--no-pretrained", "--output", "here"]
+    assert main(argv) == 0
+    assert asked == [("train", Recipe(data="digits", model="lenet5", epochs=2, lr=0.5), Path("here"))]
+
+
+def test_resume(asked: list[tuple[str, Any, Any]]) -> None:
+    assert main(["train", "--resume", "runs/1"]) == 0
+    assert main(["train", "--resume", "runs/1", "--epochs", "30"]) == 0
+    assert asked == [("resume", Path("runs/1"), None), ("resume", Path("runs/1"), 30)]
+    assert main(["train", "--resume", "runs/1", "--epochs", "soon"]) == 2
+
+
+def test_the_outcome_for_people_and_for_scripts(
+    asked: list[tuple[str, Any, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "digits", "--model", "lenet5"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "validation accuracy 50.00 %; 1,234 parameters, 1.2 s, 1,000 images/s",
+        "run folder: runs/1-lenet5-digits",
+    ]
+    assert main(["train", "digits", "--model", "lenet5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == SUMMARY
