@@ -55,6 +55,12 @@ def _even_padding(value: Any) -> Any:
     return None if isinstance(padding, tuple) and len(padding) == 4 else padding
 
 
+def _sides(value: Any) -> Any:
+    """Pixels around an image, at least one."""
+    padding = _padding(value)
+    return None if isinstance(padding, str) else padding
+
+
 def _flag(value: Any) -> bool | None:
     return bool(value) if isinstance(value, int) and value in (0, 1) else None
 
@@ -82,6 +88,7 @@ WHOLE = Kind(f"a whole number from 1 to {LARGEST:,}", _whole)
 PAIR = Kind(f"a whole number from 1 to {LARGEST:,}, or two as in 1x7", _pair)
 PADDING = Kind("same, valid, a number of pixels, 1x3, or (top, bottom, left, right)", _padding)
 POOL_PADDING = Kind("same, valid, a number of pixels, or two as in 1x3", _even_padding)
+SIDES = Kind("a number of pixels, two as in 1x3, or (top, bottom, left, right)", _sides)
 FLAG = Kind("true or false", _flag)
 FRACTION = Kind("a fraction from 0 to 1", _fraction)
 REAL = Kind("a number", _real)

@@ -15,7 +15,7 @@ from striate.diagram.flow import Flow, Group, Merge, Node, Step, steps
 from striate.diagram.graph import Graph, Layer, trace
 from striate.diagram.graph import Node as Operation
 from striate.diagram.network import Block
-from striate.diagram.units import UNITS, Shape
+from striate.diagram.units import UNITS, Shape, sides
 from striate.diagram.words import MODULES, OPERATIONS, Given, step, unsayable
 from striate.errors import UsageError
 from striate.layers.geometry import Window
@@ -154,7 +154,7 @@ class _Decomposer:
             start_of = self.dominator[end]
             if element.op:
                 nodes.append(self.merge(element, start_of))
-            elif element.unit and element.unit[0] in PROVISIONAL:
+            elif element.unit and element.unit[0] in PIXEL:
                 nodes.append(Step(*element.unit, element.x, element.y, path=element.path))
             elif element.unit and element.unit[0] != "SKIP":
                 nodes.append(step(*element.unit, element.x, element.y, element.path))
@@ -174,10 +174,9 @@ class _Decomposer:
 
 # --- tidying --------------------------------------------------------------------------------------
 
-# Not units: zeros around an image belong to the convolution behind them; the mean or maximum over an image that
-# leaves 1x1 is GAP or GMP once it is flattened, else a pool as large as the image.
-PROVISIONAL = {"PAD": "", "MEAN": "AVGPOOL", "MAX": "POOL"}
-FLAT = {"MEAN": "GAP", "MAX": "GMP"}
+# Not units: the mean or maximum over an image that leaves 1x1 is GAP or GMP once it is flattened, else a pool as large
+# as the image.
+PIXEL = {"MEAN": ("GAP", "AVGPOOL"), "MAX": ("GMP", "POOL")}
 
 
 def _tidy(flow: Flow) -> Flow:
@@ -187,7 +186,7 @@ def _tidy(flow: Flow) -> Flow:
         last = tidy[-1] if tidy else None
         if isinstance(node, Merge) and len(node.branches) == 1:
             tidy += node.branches[0]
-        elif isinstance(node, Step) and isinstance(last, Step) and last.unit == "PAD":
+        elif isinstance(node, Step) and isinstance(last, Step) and _takes_padding(node, last):
             tidy[-1] = _padded(last, node)
         elif isinstance(node, Step) and node.unit == "FLATTEN":
             _flatten(tidy, node)
@@ -197,25 +196,24 @@ def _tidy(flow: Flow) -> Flow:
 
 
 def _does_nothing(node: Node) -> bool:
-    return isinstance(node, Step) and node.unit in FLAT and node.x == node.y
+    return isinstance(node, Step) and node.unit in PIXEL and node.x == node.y
 
 
 def _settled(node: Node) -> Node:
-    if not isinstance(node, Step) or node.unit not in PROVISIONAL:
+    if not isinstance(node, Step) or node.unit not in PIXEL:
         return node
-    if node.unit == "PAD":
-        raise unsayable("pad", node.path)
-    return step(
-        PROVISIONAL[node.unit], {"kernel": node.x[1:], "stride": node.x[1:]}, node.x, node.y, node.path
-    )
+    return step(PIXEL[node.unit][1], {"kernel": node.x[1:], "stride": node.x[1:]}, node.x, node.y, node.path)
+
+
+def _takes_padding(conv: Step, pad: Step) -> bool:
+    return pad.unit == "PAD" and conv.unit in ("CONV", "DWCONV") and conv.args["padding"] != "same"
 
 
 def _padded(pad: Step, conv: Step) -> Step:
-    if conv.unit not in ("CONV", "DWCONV") or conv.args["padding"] == "same":
-        raise unsayable("pad", pad.path)
+    """A convolution that does the padding before it by itself."""
     own = Window(conv.args["kernel"], conv.args["stride"], conv.args["padding"]).pads(1, 1)
-    sides = tuple(a + b for a, b in zip(pad.args["pads"], own, strict=True))
-    return step(conv.unit, conv.args | {"padding": sides}, pad.x, conv.y, conv.path)
+    both = tuple(a + b for a, b in zip(sides(pad.args), own, strict=True))
+    return step(conv.unit, conv.args | {"padding": both}, pad.x, conv.y, conv.path)
 
 
 def _flatten(tidy: list[Node], flatten: Step) -> None:
@@ -224,8 +222,8 @@ def _flatten(tidy: list[Node], flatten: Step) -> None:
     while i >= 0 and _is_elementwise(tidy[i]):
         i -= 1
     pool = tidy[i] if i >= 0 else None
-    if isinstance(pool, Step) and pool.unit in FLAT:
-        tidy[i] = replace(pool, unit=FLAT[pool.unit], y=flatten.y)
+    if isinstance(pool, Step) and pool.unit in PIXEL:
+        tidy[i] = replace(pool, unit=PIXEL[pool.unit][0], y=flatten.y)
         tidy[i + 1 :] = [replace(n, x=flatten.y, y=flatten.y) for n in tidy[i + 1 :] if isinstance(n, Step)]
     else:
         tidy.append(flatten)

@@ -10,7 +10,9 @@ from striate.diagram.text import STARTERS, word
 from striate.diagram.units import UNITS, Shape
 
 # Layers that are drawn as a strip of the card before them.
-STRIPS = {"BN", "LRN", "DO", "SDO", "DROPPATH", "FLATTEN"} | {u.name for u in UNITS.values() if u.before}
+STRIPS = {"BN", "LRN", "DO", "SDO", "DROPPATH", "SCALE", "FLATTEN"} | {
+    u.name for u in UNITS.values() if u.before
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from torch import nn
 from striate.diagram import standalone
 from striate.diagram.components import Classes, Definition, Entry, Join, Line, Part, entries
 from striate.diagram.fold import Repeat, fold
-from striate.diagram.read import read
-from striate.diagram.text import to_text
+from striate.diagram.read import read, shape_of
+from striate.diagram.text import text
 from striate.diagram.units import Shape
 
 WIDTH = 110
@@ -26,7 +26,9 @@ def to_python(module: nn.Module, input_shape: Shape | None = None) -> str:
     The tensors of its state dict come in the order of `weights(module, input_shape)`; for the network of a diagram
     that is the order of its own state dict.
     """
-    network = entries(read(module, input_shape))
+    shape = shape_of(module, input_shape)
+    flow = read(module, shape)
+    network = entries(flow)
     classes = Classes(network)
     written = [_class(classes, definition) for definition in classes.definitions.values()]
     written.append(_net(classes, network))
@@ -34,19 +36,25 @@ def to_python(module: nn.Module, input_shape: Shape | None = None) -> str:
     code = "\n\n\n".join([*_helpers(used), *written])
     imports = ["import torch"] * bool(re.search(r"\btorch\.", code))
     imports += ["import torch.nn.functional as F"] * bool(re.search(r"\bF\.", code))
-    text = [line.rstrip() for line in _diagram(module, input_shape).strip().split("\n")]
-    head = ['"""The network of this diagram.', "", *text, '"""', "", *imports, "from torch import Tensor, nn"]
+    diagram = [line.rstrip() for line in _diagram(module, text(flow, shape)).strip().split("\n")]
+    head = [
+        '"""The network of this diagram.',
+        "",
+        *diagram,
+        '"""',
+        "",
+        *imports,
+        "from torch import Tensor, nn",
+    ]
     return "\n".join([*head, "", "", code, ""])
 
 
-def _diagram(module: nn.Module, input_shape: Shape | None) -> str:
-    """The text that built the network, if it says everything and can stand in a docstring, else a new one."""
-    text = str(getattr(module, "diagram", ""))
-    safe = text.isprintable() or all(c.isprintable() or c == "\n" for c in text)
-    complete = re.search(r"INPUT *\(", text, re.IGNORECASE) and not getattr(module, "bindings", None)
-    if complete and safe and not re.search(r'\\|"""', text):
-        return text
-    return to_text(module, input_shape)
+def _diagram(module: nn.Module, canonical: str) -> str:
+    """The text that built the network, if it says everything and can stand in a docstring, else the canonical one."""
+    own = str(getattr(module, "diagram", ""))
+    safe = all(c.isprintable() or c == "\n" for c in own) and not re.search(r'\\|"""', own)
+    complete = re.search(r"INPUT *\(", own, re.IGNORECASE) and not getattr(module, "bindings", None)
+    return own if complete and safe else canonical
 
 
 def _helpers(code: str) -> list[str]:

@@ -72,6 +72,17 @@ class StochasticDepth(nn.Module):
         return x * F.dropout(alive, self.p)
 
 
+class Scale(nn.Module):
+    """factor * x.    (n, ...) -> (n, ...)"""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
 class SqueezeExcite(nn.Module):
     """x * sigmoid(W2 relu(W1 mean(x))), one scale for each channel.    (n, c, h, w) -> (n, c, h, w)"""
 

@@ -26,8 +26,8 @@ COLOURS = {
     "normalisation": ("#d3d8df", ("BN", "LRN")),
     "activation": ("#f5ea84", tuple(name for name, unit in UNITS.items() if unit.before)),
     "noise": ("#e2b5d2", ("DO", "SDO", "DROPPATH")),
-    "attention": ("#f0a384", ("SE",)),
-    "shape": ("#ececec", ("FLATTEN", "INPUT")),
+    "scaling": ("#f0a384", ("SE", "SCALE")),
+    "shape": ("#ececec", ("FLATTEN", "PAD", "ZEROS", "INPUT")),
 }
 COLOUR = {unit: colour for colour, units in COLOURS.values() for unit in units}
 STYLE = f"""<style>
@@ -129,7 +129,8 @@ def _box(x: float, y: float, width: float, height: float, fill: str) -> str:
 
 
 def _strip(step: Step) -> str:
-    return f"{step.unit} {show(step.args['p'])}" if "p" in step.args else step.unit
+    numbers = [show(step.args[name]) for name in ("p", "factor") if name in step.args]
+    return " ".join([step.unit, *numbers])
 
 
 def _detail(step: Step) -> str:
@@ -142,7 +143,11 @@ def _detail(step: Step) -> str:
         parts.append(
             show(a["kernel"] if isinstance(a["kernel"], tuple) else (a["kernel"],) * 2).replace("x", "×")
         )
-    parts += [show(a[name]) for name in ("filters", "units", "k", "reduction", "p") if name in a]
+    parts += [
+        show(a[name])
+        for name in ("filters", "units", "k", "reduction", "p", "factor", "channels", "sides")
+        if name in a
+    ]
     if "groups" in a and a["groups"] > 1:
         parts.append(f"g{a['groups']}")
     if "dilation" in a and a["dilation"] != 1:

@@ -20,8 +20,12 @@ def to_text(module: nn.Module, input_shape: Shape | None = None) -> str:
     >>> to_text(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)), (3, 8, 8))
     'INPUT(8, 8, 3) => CONV(8, padding=valid) => RELU => FC(10)'
     """
-    flow = read(module, input_shape)
-    c, h, w = shape_of(module, input_shape)
+    return text(read(module, input_shape), shape_of(module, input_shape))
+
+
+def text(flow: Flow, input_shape: Shape) -> str:
+    """The diagram of a flow."""
+    c, h, w = input_shape
     items = (f"INPUT({h}, {w}, {c})", *_Writer(flow).items(flow))
     return "\n".join(_lines(items, ""))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from striate.diagram.flow import Step
 from striate.diagram.kinds import Args
-from striate.diagram.units import window
+from striate.diagram.units import torch_sides, window
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,11 @@ CODE: dict[str, Callable[[Step, Args], list[Code]]] = {
     "GAP": _global("gap", "nn.AdaptiveAvgPool2d"),
     "GMP": _global("gmp", "nn.AdaptiveMaxPool2d"),
     "DEPTHPOOL": _with("depthpool", "DepthMaxPool", "groups", quiet=False),
+    "SCALE": _with("scale", "Scale", "factor"),
+    "ZEROS": lambda step, a: [
+        call("zeros", "nn.ConstantPad3d", ("pads", (0,) * 5 + (a["channels"],)), ("value", 0))
+    ],
+    "PAD": lambda step, a: [call("pad", "nn.ZeroPad2d", ("pads", torch_sides(a)))],
     "FLATTEN": _plain("flatten", "nn.Flatten", quiet=False),
     "FC": _dense,
     "DROPCONNECT": _drop_connect,

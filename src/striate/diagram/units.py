@@ -15,6 +15,7 @@ from striate.diagram.kinds import (
     PAIR,
     POOL_PADDING,
     REAL,
+    SIDES,
     WHOLE,
     Args,
     Parameter,
@@ -40,6 +41,19 @@ def window(a: Args) -> Any:
 def _slide(x: Shape, a: Args) -> tuple[int, int]:
     size: tuple[int, int] = window(a).output(x[1], x[2], a.get("ceil", False))
     return size
+
+
+def sides(a: Args) -> tuple[int, ...]:
+    """(top, bottom, left, right) of a PAD."""
+    value = a["sides"]
+    if isinstance(value, int):
+        return (value,) * 4
+    return (value[0], value[0], value[1], value[1]) if len(value) == 2 else tuple(value)
+
+
+def torch_sides(a: Args) -> tuple[int, ...]:
+    """The same as torch orders them: (left, right, top, bottom)."""
+    return (*sides(a)[2:], *sides(a)[:2])
 
 
 def _same(x: Shape, _: Args) -> Shape:
@@ -225,6 +239,11 @@ _ALL = (
     Unit("GMP", (), lambda L, x, a: L.GlobalMaxPool(), _channels, wants="image"),
     Unit("DEPTHPOOL", (Parameter("groups", WHOLE),), lambda L, x, a: L.DepthMaxPool(a["groups"]), _depth_pool,
          wants="image"),
+    Unit("SCALE", (Parameter("factor", REAL),), lambda L, x, a: L.Scale(a["factor"])),
+    Unit("ZEROS", (Parameter("channels", WHOLE),), lambda L, x, a: L.PadChannels(x[0], x[0] + a["channels"]),
+         lambda x, a: (x[0] + a["channels"], *x[1:]), wants="image"),
+    Unit("PAD", (Parameter("sides", SIDES),), lambda L, x, a: L.ZeroPad2d(torch_sides(a)),
+         lambda x, a: (x[0], x[1] + sum(sides(a)[:2]), x[2] + sum(sides(a)[2:])), wants="image"),
     Unit("FLATTEN", (), lambda L, x, a: L.Flatten(), _flat),
     Unit("FC", (_UNITS, _BIAS), lambda L, x, a: L.Linear(x[0], *a.values()), _units, _dense_weights,
          "vector"),

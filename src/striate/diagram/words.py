@@ -30,6 +30,8 @@ def _pool(unit: str) -> Callable[[Args, Shape, Shape], Given | None]:
     def pool(a: Args, x: Shape, y: Shape) -> Given | None:
         if a["dilation"] != (1, 1) or a.get("divisor_override"):
             return None
+        if a["kernel_size"] == a["stride"] == (1, 1):
+            return "SKIP", {}
         count = {"count_pad": a["count_include_pad"]} if unit == "AVGPOOL" else {}
         return unit, _windowed(a, {"ceil": a["ceil_mode"], **count})
 
@@ -71,9 +73,20 @@ def _batch_norm(a: Args, x: Shape, y: Shape) -> Given | None:
     return ("BN", {"eps": a["eps"], "momentum": a["momentum"]}) if whole else None
 
 
-def _reflected(a: Args, x: Shape, y: Shape) -> Given | None:
-    zeros = a["mode"] == "constant" and not a["value"] and a["pads"]
-    return ("PAD", {"pads": a["pads"]}) if zeros else None
+def _pad(a: Args, x: Shape, y: Shape) -> Given | None:
+    left, right, top, bottom, *channels = (*a["pad"], 0, 0, 0, 0)[: max(4, len(a["pad"]))]
+    if a["mode"] != "constant" or a["value"] or len(x) != 3:
+        return None
+    if not channels and min(a["pad"]) >= 0:
+        return ("PAD", {"sides": (top, bottom, left, right)}) if any(a["pad"]) else ("SKIP", {})
+    appended = not any((left, right, top, bottom)) and len(channels) == 2 and channels[0] == 0
+    return ("ZEROS", {"channels": channels[1]}) if appended and channels[1] > 0 else None
+
+
+def _times(a: Args, x: Shape, y: Shape) -> Given | None:
+    factor = a.get("other")
+    number = isinstance(factor, int | float) and not isinstance(factor, bool) and x == y
+    return ("SCALE", {"factor": factor}) if number else None
 
 
 def _dropout(unit: str) -> Callable[[Args, Shape, Shape], Given]:
@@ -114,8 +127,14 @@ OPERATIONS: dict[str, Callable[[Args, Shape, Shape], Given | None]] = {
     "dropout": _dropout("DO"),
     "dropout2d": _dropout("SDO"),
     "identity": _plain("SKIP"),
-    "pad": _reflected,
+    "pad": _pad,
+    "mul": _times,
 }
+
+
+def _max_pool(m: layers.MaxPool2d) -> Given:
+    nothing = m.window.kernel == m.window.stride == (1, 1)
+    return ("SKIP", {}) if nothing else ("POOL", _window_of(m) | {"ceil": m.ceil_mode})
 
 
 def _window_of(m: Any) -> dict[str, Any]:
@@ -139,7 +158,7 @@ def _separable(m: layers.SeparableConv2d) -> Given:
 MODULES: dict[type[nn.Module], Callable[[Any], Given]] = {
     layers.Conv2d: _our_conv,
     layers.SeparableConv2d: _separable,
-    layers.MaxPool2d: lambda m: ("POOL", _window_of(m) | {"ceil": m.ceil_mode}),
+    layers.MaxPool2d: _max_pool,
     layers.MinPool2d: lambda m: ("MINPOOL", _window_of(m) | {"ceil": m.ceil_mode}),
     layers.AvgPool2d: lambda m: (
         "AVGPOOL",
@@ -157,6 +176,7 @@ MODULES: dict[type[nn.Module], Callable[[Any], Given]] = {
         "DROPCONNECT",
         {"units": m.out_features, "p": m.p, "bias": m.bias is not None},
     ),
+    layers.Scale: lambda m: ("SCALE", {"factor": m.factor}),
     layers.StochasticDepth: lambda m: ("DROPPATH", {"p": m.p}) if m.p else ("SKIP", {}),
     layers.SqueezeExcite: lambda m: ("SE", {"reduction": _reduction(m)}),
 }

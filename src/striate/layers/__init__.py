@@ -1,6 +1,6 @@
 """Building blocks: every layer a plain nn.Module, usable alone and in a diagram.  (n, c, h, w) throughout."""
 
-from torch.nn import BatchNorm1d, BatchNorm2d, Dropout, Dropout2d, Flatten, Identity, Linear
+from torch.nn import BatchNorm1d, BatchNorm2d, Dropout, Dropout2d, Flatten, Identity, Linear, ZeroPad2d
 
 from striate.layers.activation import ACTIVATIONS, activation
 from striate.layers.conv import Conv2d, depthwise, pointwise
@@ -11,6 +11,8 @@ from striate.layers.maxout import Maxout
 from striate.layers.merge import Add, Concat
 from striate.layers.norm import LocalResponseNorm
 from striate.layers.pool import AvgPool2d, DepthMaxPool, GlobalAvgPool, GlobalMaxPool, MaxPool2d, MinPool2d
+from striate.layers.residual import PadChannels
+from striate.layers.scale import Scale
 from striate.layers.separable import SeparableConv2d
 from striate.layers.squeeze_excite import SqueezeExcite
 
@@ -37,9 +39,12 @@ __all__ = [
     "MaxPool2d",
     "Maxout",
     "MinPool2d",
+    "PadChannels",
+    "Scale",
     "SeparableConv2d",
     "SqueezeExcite",
     "StochasticDepth",
+    "ZeroPad2d",
     "activation",
     "depthwise",
     "initialise",
