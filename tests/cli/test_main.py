@@ -40,7 +40,7 @@ def test_nothing_asked_shows_the_help_and_is_bad_usage(capsys: pytest.CaptureFix
     ("argv", "cause", "hint"),
     [
         (["trian"], "unknown verb 'trian'", "did you mean train?"),
-        (["data", "chekc"], "unknown verb 'chekc'", "did you mean check?"),
+        (["data", "downlaod"], "unknown verb 'downlaod'", "did you mean download?"),
         (["models", "--jsn"], "unknown flag --jsn", "did you mean --json?"),
         (["evaluate", "x", "--splitt", "val"], "unknown flag --splitt", "did you mean --split, "),
         (["evaluate"], "Missing argument 'RUN'.", "striate evaluate --help"),

@@ -23,7 +23,7 @@ def test_points_are_where_the_axes_say() -> None:
     root = ET.fromstring(svg)
     path = root.find("./g[@class='training']/path")
     assert path is not None
-    # the frame is 52..348 wide and 14..190 high: epochs 1 to 3 from left to right, 0 at its foot, 2 at its top
+    # the frame is 52..348 wide, 14..190 high: epochs 1 to 3 from left to right, 0 at its foot, 2 at its top
     assert path.get("d") == "M52.0 190.0 L348.0 14.0"
     assert [t.text for t in root.iter("text")] == ["0", "0.5", "1", "1.5", "2", "1", "2", "3", "epoch"]
     assert [t.text for t in root.iter("title")] == ["training, epoch 1: 0", "training, epoch 3: 2"]

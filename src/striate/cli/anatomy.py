@@ -10,6 +10,7 @@ from striate.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from torch import nn
 
     from striate.net import Net
 
@@ -87,7 +88,9 @@ def _compare(words: list[str], networks: "list[Net]", as_json: bool) -> None:
     accuracies = {
         name: a for name, word in zip(names, words, strict=True) if (a := _accuracy(word)) is not None
     }
-    named = {name: (net.module, net.input_shape) for name, net in zip(names, networks, strict=True)}
+    named: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+        name: (net.module, net.input_shape) for name, net in zip(names, networks, strict=True)
+    }
     comparison = compare(named, accuracies)
     emit(comparison.to_json(), as_json, comparison.table())
 

@@ -1,9 +1,7 @@
 """Images of one split: labels and names in memory, pixels read when asked for."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -11,11 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from striate.data.cache import Cache
 from striate.data.preprocess import Preprocess
-from striate.data.source import Indices, Store
+from striate.data.scan import digest
+from striate.data.source import Digests, Indices, Pixels, Store
 from striate.errors import DataError
-
-Digests = npt.NDArray[np.uint64]  # eight bytes of BLAKE2b an image
 
 
 class Images(ABC):
@@ -76,7 +74,7 @@ class ArrayImages(Images):
 
 
 class StoredImages(Images):
-    """Pixels decoded and resized at each read."""
+    """Pixels decoded and resized when first read, and taken from the cache from then on."""
 
     def __init__(
         self,
@@ -87,35 +85,43 @@ class StoredImages(Images):
         labels: npt.NDArray[Any],
         ids: Sequence[str],
         weights: npt.NDArray[np.float32] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         super().__init__(labels, ids, weights)
-        self.store, self.rows, self.preprocess, self._digests = store, rows, preprocess, digests
+        self.store, self.rows, self.preprocess, self.cache, self._digests = (
+            store,
+            rows,
+            preprocess,
+            cache,
+            digests,
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.preprocess.shape
 
     def read(self, indices: Indices | Sequence[int], out: Tensor | None = None) -> Tensor:
-        rows = self.rows[np.asarray(indices, np.int64)]
+        rows = self.rows[np.asarray(indices, np.int64)].tolist()
         if out is None:
             out = torch.empty((len(rows), *self.shape), dtype=torch.uint8)
-        target = out.numpy()
-        for i, row in enumerate(rows.tolist()):
-            try:
-                target[i] = self.store.pixels(row, self.preprocess)
-            except DataError as e:
-                raise DataError(f"{os.fspath(self.store.name(row))!r}: {e}", e.hint) from e
+        for row, target in zip(rows, out.numpy(), strict=True):
+            if self.cache is None or not self.cache.get(row, target):
+                target[:] = self._decoded(row)
+                if self.cache is not None:
+                    self.cache.put(row, target)
         return out
+
+    def _decoded(self, row: int) -> Pixels:
+        try:
+            return self.store.pixels(row, self.preprocess)
+        except DataError as e:
+            raise DataError(f"{self.store.name(row)!r}: {e}", e.hint) from e
 
     def digests(self) -> Digests:
         return self._digests
 
 
-def digest(data: "bytes | memoryview[int]") -> int:
-    return int.from_bytes(blake2b(data, digest_size=8).digest())
-
-
 def array_digests(pixels: npt.NDArray[np.uint8]) -> Digests:
     """`pixels` (n, ...) -> (n,)"""
-    rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
+    rows = np.ascontiguousarray(pixels).reshape(len(pixels), int(np.prod(pixels.shape[1:])))
     return np.fromiter((digest(row.data) for row in rows), np.uint64, len(rows))

@@ -13,6 +13,8 @@ from striate.train.charts import Line, filters, line_chart, picture
 if TYPE_CHECKING:
     from torch import nn
 
+    from striate.anatomy import Anatomy
+    from striate.data import Images
     from striate.train.checkpoint import Model
     from striate.train.metrics import Evaluation
     from striate.train.run import Run
@@ -21,6 +23,7 @@ MATRIX_CLASSES = (
     30  # a larger confusion matrix can't be read; the most frequent confusions are listed instead
 )
 LISTED_CLASSES = 50
+SPLITS = {"test": "test", "val": "validation", "train": "training"}
 SHOWN_MISTAKES = 24
 SHOWN_FILTERS = 64
 DRAWING_BYTES = 2 << 20
@@ -50,22 +53,25 @@ def _story(run: "Run") -> dict[str, Any]:
     """Everything that the page shows, by the names that its template uses."""
     from markupsafe import Markup
 
-    model, evaluation, history = run.model(), run.evaluate(), run.history
+    model, data, history = run.model(), run.dataset(), run.history
+    split = next(name for name in ("test", "val", "train") if len(getattr(data, name)))
+    evaluation = run.evaluate(split=split)
     anatomy, drawing, trouble = _take_apart(model.module, model.input_shape)
     return {
         "name": run.folder.name,
         "recipe": run.recipe,
         "fields": _fields(run),
         "summary": run.summary,
+        "split": SPLITS[split],
         "evaluation": evaluation,
-        "findings": findings(evaluation, history, run.summary.get("best_epoch")),
+        "findings": findings(evaluation, SPLITS[split], history, run.summary.get("best_epoch")),
         "charts": [(title, Markup(svg)) for title, svg in curves(history)],
         "matrix": matrix(evaluation) if len(evaluation.classes) <= MATRIX_CLASSES else None,
         "confusions": confusions(evaluation)[:MATRIX_CLASSES],
         "per_class": sorted(evaluation.per_class, key=lambda c: c.f1)[:LISTED_CLASSES]
         if len(evaluation.classes) > LISTED_CLASSES
         else evaluation.per_class,
-        "mistakes": _mistakes(run, evaluation),
+        "mistakes": _mistakes(getattr(data, split), evaluation),
         "wrong": len(evaluation.mistakes()),
         "input": "x".join(map(str, (*model.input_shape[1:], model.input_shape[0]))),
         "anatomy": anatomy,
@@ -77,46 +83,52 @@ def _story(run: "Run") -> dict[str, Any]:
     }
 
 
-def _take_apart(module: "nn.Module", shape: tuple[int, int, int]) -> tuple[dict[str, Any] | None, str, str]:
+def _take_apart(module: "nn.Module", shape: tuple[int, int, int]) -> "tuple[Anatomy | None, str, str]":
     """Anatomy and drawing, or why this network can't be followed by its shapes."""
     from striate.anatomy import anatomy
     from striate.diagram import to_svg
 
     try:
-        table, drawing = anatomy(module, shape).to_json(), to_svg(module, shape)
+        table, drawing = anatomy(module, shape), to_svg(module, shape)
     except StriateError as error:
         return None, "", str(error)
     return table, drawing if len(drawing) <= DRAWING_BYTES else "", ""
 
 
-def findings(evaluation: "Evaluation", history: list[dict[str, float]], best_epoch: int | None) -> list[str]:
+def findings(
+    evaluation: "Evaluation", split: str, history: list[dict[str, float]], best_epoch: int | None
+) -> list[str]:
     """What a reader should know before looking at anything else, each with its numbers."""
     n, right = len(evaluation), round(evaluation.accuracy * len(evaluation))
     low, high = interval(right, n)
     said = [
-        f"{count(right)} of {count(n)} test images are right. From so many, the accuracy on new images of "
+        f"{count(right)} of {count(n)} {split} images are right. From so many, the accuracy on new images of "
         f"the same kind lies between {percent(low)} and {percent(high)} (95 % interval)."
     ]
     if best_epoch and len(history) > 1:
         said.append(
             f"The weights are those of epoch {best_epoch} of {len(history)}, the best on validation images."
         )
-    if history and history[-1].get("val_accuracy") is not None:
-        last = history[-1]
-        gap = 100 * (last["train_accuracy"] - last["val_accuracy"])
-        if gap > 2:
-            said.append(
-                f"At the end the accuracy on training images, as augmented, was {gap:.1f} points above that on "
-                "validation images: some were learnt by heart. More data, augmentation or dropout narrow this gap."
-            )
-    if frequent := confusions(evaluation)[:1]:
-        true, predicted, times = frequent[0]
-        said.append(f"The most frequent confusion: {true} taken for {predicted}, {_times(times)}.")
-        weakest = min((c for c in evaluation.per_class if c.support), key=lambda c: c.recall)
-        said.append(
-            f"The hardest class: {weakest.name}, {percent(weakest.recall)} of {count(weakest.support)} found."
-        )
-    return said
+    return said + _learnt_by_heart(history[-1:]) + _weak_spots(evaluation)
+
+
+def _learnt_by_heart(last: list[dict[str, float]]) -> list[str]:
+    gaps = [100 * (row["train_accuracy"] - row["val_accuracy"]) for row in last if "val_accuracy" in row]
+    return [
+        f"At the end, {gap:.1f} points more of the training images, as augmented, were right than of the "
+        "validation images: some were learnt by heart. More data, augmentation or dropout narrow this gap."
+        for gap in gaps
+        if gap > 2
+    ]
+
+
+def _weak_spots(evaluation: "Evaluation") -> list[str]:
+    weakest = min((c for c in evaluation.per_class if c.support), key=lambda c: c.recall)
+    return [
+        f"The most frequent confusion: {true} taken for {predicted}, {_times(n)}. "
+        f"The hardest class: {weakest.name}, {percent(weakest.recall)} of {count(weakest.support)} found."
+        for true, predicted, n in confusions(evaluation)[:1]
+    ]
 
 
 def interval(right: int, n: int) -> tuple[float, float]:
@@ -177,12 +189,12 @@ def curves(history: list[dict[str, float]]) -> list[tuple[str, str]]:
     ]
 
 
-def _mistakes(run: "Run", evaluation: "Evaluation") -> list[dict[str, Any]]:
+def _mistakes(images: "Images", evaluation: "Evaluation") -> list[dict[str, Any]]:
     """The worst mistakes with their pictures."""
     worst = evaluation.mistakes(SHOWN_MISTAKES)
     if not worst:
         return []
-    pixels = run.dataset().test.read([m.index for m in worst]).permute(0, 2, 3, 1).numpy()
+    pixels = images.read([m.index for m in worst]).permute(0, 2, 3, 1).numpy()
     return [
         {"picture": picture(p), "small": max(p.shape) <= 64, "is": m}
         for m, p in zip(worst, pixels, strict=True)
@@ -209,12 +221,13 @@ def _first_layer(model: "Model") -> dict[str, Any]:
 
 
 def _fields(run: "Run") -> list[tuple[str, str, str, bool]]:
-    """The recipe as (field, value, meaning, differs from the default)."""
+    """The recipe as (field, value, meaning, was asked for)."""
+    asked = {"data", "model"} | {w[2:].replace("-", "_") for w in run.command.split() if w.startswith("--")}
     rows = []
     for name, field in type(run.recipe).model_fields.items():
         value = getattr(run.recipe, name)
         text = ", ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
-        rows.append((name, text, field.description or "", value != field.default))
+        rows.append((name, text, field.description or "", name in asked))
     return rows
 
 

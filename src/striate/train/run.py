@@ -22,7 +22,7 @@ from striate.files import write_text
 from striate.plan import plan
 from striate.train import checkpoint
 from striate.train.checkpoint import Model, to_probabilities
-from striate.train.engine import Engine
+from striate.train.engine import Engine, pick_device, pick_dtype
 from striate.train.loop import Listener, Loop
 from striate.train.metrics import Evaluation
 from striate.train.optim import default_lr
@@ -107,6 +107,7 @@ def train(
     recipe: Recipe, output: Path | str | None = None, listeners: Sequence[Listener] = (), report: bool = True
 ) -> Run:
     """Do what `recipe` says and leave a run folder; `output` is that folder, by default the next one under `runs`."""
+    pick_dtype(pick_device(recipe.device), recipe.precision)  # refused before a folder is there
     repeat = repeat_command(recipe)
     torch.manual_seed(recipe.seed)
     data = open_data(recipe)

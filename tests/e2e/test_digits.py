@@ -1,0 +1,120 @@
+"""The main job from end to end, through the command line: train, evaluate, predict, report, resume."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from striate.cli import main
+
+
+@pytest.fixture
+def striate(capsys: pytest.CaptureFixture[str]):
+    """Runs a command that must succeed -> (JSON of its last line, stderr)."""
+
+    def run(*argv: object) -> tuple[Any, str]:
+        capsys.readouterr()
+        assert main([*map(str, argv), "--json"]) == 0, capsys.readouterr().err
+        out, err = capsys.readouterr()
+        return json.loads(out.splitlines()[-1]), err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("e2e") / "run"
+    assert (
+        main(["train", "digits", "--model", "lenet5", "--epochs", "2", "--output", str(folder), "--json"])
+        == 0
+    )
+    return folder
+
+
+def test_train_leaves_a_whole_run_folder(trained: Path) -> None:
+    files = {
+        "recipe.yaml",
+        "splits.json",
+        "metrics.csv",
+        "model.safetensors",
+        "environment.json",
+        "report.html",
+    }
+    assert files | {"log.txt", "last", "command.txt"} <= {p.name for p in trained.iterdir()}
+    with (trained / "metrics.csv").open() as f:
+        assert [row["epoch"] for row in csv.DictReader(f)] == ["1", "2"]
+
+
+def test_train_reports_one_line_an_epoch_and_the_promised_keys(striate, tmp_path: Path) -> None:
+    summary, err = striate("train", "digits", "--model", "lenet5", "--epochs", 1, "--output", tmp_path / "r")
+    keys = {"run", "epochs", "train_seconds", "images_per_second", "val_accuracy", "test_accuracy", "params"}
+    assert keys <= summary.keys()
+    assert summary["run"] == str(tmp_path / "r")
+    (line,) = err.splitlines()
+    assert line.startswith("epoch 1/1  loss ")
+    assert " images/s" in line
+
+
+def test_evaluate_agrees_with_training(striate, trained: Path) -> None:
+    measured, _ = striate("evaluate", trained)
+    summary = json.loads((trained / "summary.json").read_text())
+    assert measured["n"] == 269
+    assert measured["accuracy"] == pytest.approx(summary["test_accuracy"], abs=1.5 / 269)  # bf16 against fp32
+    assert measured["accuracy"] > 0.8
+    assert [c["name"] for c in measured["per_class"]] == list("0123456789")
+    assert sum(c["support"] for c in measured["per_class"]) == 269
+    validation, _ = striate("evaluate", trained, "--split", "val")
+    assert validation["accuracy"] == pytest.approx(summary["val_accuracy"], abs=1.5 / 270)
+
+
+def test_predict_reads_pictures(striate, trained: Path, tmp_path: Path) -> None:
+    digits = load_digits()
+    files = [tmp_path / f"{i}.png" for i in range(20)]
+    for file, pixels in zip(files, digits.images, strict=False):
+        Image.fromarray((pixels * 255 / 16).round().astype("uint8")).save(file)
+    for model in (trained, trained / "model.safetensors"):
+        rows, _ = striate("predict", model, *files, "--top", 3)
+        assert [row["file"] for row in rows] == list(map(str, files))
+        assert sum(row["label"] == str(t) for row, t in zip(rows, digits.target, strict=False)) >= 16
+        for row in rows:
+            assert len(row["top"]) == 3
+            assert row["probability"] == max(row["top"].values()) == row["top"][row["label"]]
+
+
+def test_report_is_written_again(striate, trained: Path) -> None:
+    written, _ = striate("report", trained)
+    assert written["report"] == str(trained / "report.html")
+    assert written["bytes"] == (trained / "report.html").stat().st_size < 5 << 20
+
+
+def test_a_run_goes_on(striate, tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    net = "INPUT(8,8,1) => CONV(8) => RELU => POOL => FC"
+    striate("train", "digits", "--model", net, "--epochs", 1, "--output", folder)
+    summary, err = striate("train", "--resume", folder, "--epochs", 3)
+    assert summary["epochs"] == 3
+    assert [line.split()[1] for line in err.splitlines()] == ["2/3", "3/3"]
+
+
+def test_for_people(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "[red]zero\n.png"
+    Image.fromarray((load_digits().images[0] * 15).astype("uint8")).save(file)
+    assert main(["predict", str(trained), str(file)]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["file", "label", "probability", "then"]
+    assert "[red]zero\\n.png" in row
+    assert main(["evaluate", str(trained)]) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    assert len(table) == 11
+    assert last.startswith("accuracy ")
+    assert last.endswith(" 269 images")
+
+
+@pytest.mark.slow
+def test_lenet_reaches_the_promised_accuracy(striate, tmp_path: Path) -> None:
+    summary, _ = striate("train", "digits", "--model", "lenet5", "--output", tmp_path / "r")
+    assert summary["test_accuracy"] >= 0.985

@@ -1,0 +1,168 @@
+"""The page of a run: its figures by hand, and that nothing in it reaches out or was let through unescaped."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from striate.train import Run, recipe, train
+from striate.train.metrics import Evaluation
+from striate.train.report import confusions, curves, findings, interval, matrix, write_report
+
+EVIL = ("<img src=x onerror=alert(1)>", "\"&'{{ 7*7 }}")
+NET = "INPUT(8,8,1) => CONV(6,3) => RELU => POOL => FC"
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two classes of noise with names that attack the page: half the answers are wrong."""
+    folder = tmp_path_factory.mktemp("report")
+    draw = np.random.default_rng(0)
+    for name in EVIL:
+        (folder / "data" / name).mkdir(parents=True)
+        for i in range(40):
+            pixels = draw.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "data" / name / f"<b>{i}.png")
+    settings = {"data": str(folder / "data"), "model": NET, "epochs": 2, "split": (0.4, 0.2, 0.4)}
+    return train(recipe(settings), folder / "run <i>")
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> Page:
+    return Page((run.folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_it_stands_alone_and_is_small(run: Run, page: Page) -> None:
+    assert (run.folder / "report.html").stat().st_size < 5 << 20
+    assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "srcset", "action", "data"):
+                assert value.startswith("data:image/")
+    html = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"@import|url\((?!#)", html)
+
+
+def test_names_are_shown_and_never_run(page: Page) -> None:
+    assert "img src=x" in page.text
+    assert "{{ 7*7 }}" in page.text
+    assert "run <i>" in page.text
+    assert not [a for tag, a in page.tags if tag in ("b", "i") and a]
+    assert all(a.get("src", "").startswith("data:") for tag, a in page.tags if tag == "img")
+
+
+def test_the_figures_are_those_of_the_run(run: Run, page: Page) -> None:
+    evaluation = run.evaluate()
+    right = round(evaluation.accuracy * len(evaluation))
+    assert f"{100 * evaluation.accuracy:.2f} %" in page.text
+    assert f"{right} of {len(evaluation)} test images are right" in page.text
+    assert f"{run.summary['params']:,}" in page.text
+    assert run.command in page.text
+    headings = "Learning curves, Confusion, Class by class, Worst mistakes, The network, Anatomy, First layer"
+    for heading in (*headings.split(", "), "Do it again", "Recipe", "Environment"):
+        assert heading in page.text
+    for fact, value in run.environment.items():
+        assert fact in page.text
+        assert str(value) in page.text
+    pictures = [a for tag, a in page.tags if tag == "img"]
+    shown = min(24, len(evaluation.mistakes()))
+    assert shown > 0
+    assert len(pictures) == shown + 6  # mistakes and filters
+
+
+def test_it_can_be_written_again(run: Run) -> None:
+    before = (run.folder / "report.html").read_bytes()
+    assert write_report(Run.open(run.folder)) == run.folder / "report.html"
+    assert (run.folder / "report.html").read_bytes() == before
+
+
+def test_without_a_test_split_the_page_tells_of_validation(tmp_path: Path) -> None:
+    run = train(
+        recipe({"data": "digits", "model": NET, "epochs": 1, "split": (0.8, 0.2, 0.0)}), tmp_path / "run"
+    )
+    text = Page((run.folder / "report.html").read_text(encoding="utf-8")).text
+    assert "validation images are right" in text
+    assert "test images" not in text
+
+
+def evaluation_of(labels: list[int], predicted: list[int], k: int = 3) -> Evaluation:
+    probabilities = np.eye(k, dtype=np.float32)[predicted]
+    names = [f"c{i}" for i in range(k)]
+    return Evaluation(names, [str(i) for i in range(len(labels))], np.array(labels), probabilities)
+
+
+def test_confusions_and_matrix_by_hand() -> None:
+    evaluation = evaluation_of([0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 0, 2])
+    assert confusions(evaluation) == [("c0", "c1", 2), ("c1", "c0", 1)]
+    assert matrix(evaluation) == [
+        ("c0", [(1, 34), (2, 67), (0, 0)]),
+        ("c1", [(1, 50), (1, 50), (0, 0)]),
+        ("c2", [(0, 0), (0, 0), (1, 100)]),
+    ]
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (243, 269), (1, 2)])
+def test_the_interval_solves_wilsons_equation(right: int, n: int) -> None:
+    low, high = interval(right, n)
+    assert 0 <= low <= right / n <= high <= 1
+    for p in (low, high):
+        assert abs((right / n - p) ** 2 - 1.959964**2 * p * (1 - p) / n) < 1e-9
+
+
+def test_findings_name_what_matters() -> None:
+    history = [{"train_accuracy": 0.99, "val_accuracy": 0.9}, {"train_accuracy": 1.0, "val_accuracy": 0.85}]
+    said = " ".join(findings(evaluation_of([0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 0, 2]), "test", history, 1))
+    assert "3 of 6 test images are right" in said
+    assert "epoch 1 of 2" in said
+    assert "15.0 points more of the training images" in said
+    assert "c0 taken for c1, twice" in said
+    assert "The hardest class: c0, 33.33 % of 3" in said
+    perfect = findings(evaluation_of([0, 1, 2], [0, 1, 2]), "validation", [], None)
+    assert len(perfect) == 1
+    assert perfect[0].startswith("3 of 3 validation images are right")
+
+
+def test_curves_without_validation_or_without_epochs() -> None:
+    assert curves([]) == []
+    (_, loss), (_, accuracy), (_, rate) = curves(
+        [{"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "lr": 0.1}]
+    )
+    assert 'class="training"' in loss
+    assert 'class="validation"' not in accuracy
+    assert "0.1" in rate
+
+
+def test_a_network_that_cannot_be_followed_still_gets_its_page(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from striate.errors import UsageError
+
+    def refuse(*_: object) -> None:
+        raise UsageError("its shapes depend on <its> values")
+
+    monkeypatch.setattr("striate.anatomy.anatomy", refuse)
+    before = (run.folder / "report.html").read_bytes()
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "its shapes depend on &lt;its&gt; values" in text
+    assert "Worst mistakes" in text
+    (run.folder / "report.html").write_bytes(before)
