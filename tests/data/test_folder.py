@@ -139,7 +139,7 @@ def test_has_classes(write_folder) -> None:
 
 
 def test_file_removed_between_scan_and_read_is_named(write_folder) -> None:
-    data = load(write_folder({"a": 10, "b": 10}))
+    data = load(write_folder({"a": 10, "b": 10}), cache="off")
     (Path(data.train.store.tree.root) / data.train.ids[0]).unlink()  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=data.train.ids[0]):
         data.train.read([0])

@@ -1,6 +1,7 @@
 """`load`: a source divided into train, val and test, with one class list and one preparation."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -11,17 +12,19 @@ import numpy.typing as npt
 import torch
 
 from striate.data.arrays import ArrayStore, channels
+from striate.data.cache import Cache, open_cache
 from striate.data.classes import class_list, given_classes, present, some
 from striate.data.folder import FileStore
 from striate.data.images import ArrayImages, Images, StoredImages, array_digests
 from striate.data.preprocess import Preprocess
 from striate.data.scan import Scan, scan
-from striate.data.source import Part, Source, open_source
+from striate.data.source import Digests, Part, Source, Store, open_source
 from striate.data.splits import SPLITS, divide, fractions, restore
 from striate.data.statistics import channel_statistics
 from striate.data.tree import natural
-from striate.errors import DataError, UsageError
+from striate.errors import DataError, UsageError, nearest
 
+CACHES = ("off", "ram", "disk")
 EAGER = 1 << 30  # bytes up to which resized arrays are kept in memory
 Scans = Mapping[int, Scan]  # id of a store -> what was found in it
 
@@ -38,6 +41,7 @@ class DataSet:
     preprocess: Preprocess
     several: bool = False  # labels an image: float (n, k) of 0 and 1
     skipped: dict[str, str] = field(default_factory=dict)  # id -> why it was left out
+    cache: str = ""  # where decoded images are kept, and how much room they may take
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -79,6 +83,8 @@ def load(
     allow_empty: bool = False,
     on_bad_image: Literal["error", "skip"] = "error",
     columns: Mapping[str, str] | None = None,
+    cache: Literal["off", "ram", "disk"] = "disk",
+    cache_limit: int | None = None,
     offline: bool = False,
 ) -> DataSet:
     """Opens a source, looks at the header of every file, and divides it.
@@ -86,7 +92,8 @@ def load(
     Train, val and test of the source are kept. One that it lacks of val and test is a stratified tenth of
     train; a source that isn't divided at all is divided by `split`. `splits` restores what `DataSet.splits`
     gave, `preprocess` what training used. `columns` names those of a table by their role (path, label, split,
-    group, weight).
+    group, weight). Images that are files are decoded once and then come from the `cache`, which takes no more
+    than `cache_limit` bytes.
     """
     share = fractions(split)
     opened = open_source(source, columns, offline)
@@ -96,13 +103,16 @@ def load(
     names = class_list(opened, given, allow_empty)
     prepare = preprocess or _preprocess(opened, scans, img_size, in_chans, resize)
     parts = restore(opened, splits) if splits else divide(opened, share, seed)
-    images = {s: _images(part, names, opened.several, prepare, scans) for s, part in parts.items()}
+    caches = _caches(parts.values(), prepare, scans, cache, cache_limit)
+    images = {s: _images(part, names, opened.several, prepare, scans, caches) for s, part in parts.items()}
     if len(images["train"]) == 0:
         raise DataError(f"{opened.name}: no image is left to train on")
     if preprocess is None:
         mean, std = channel_statistics(images["train"], seed)
         prepare = replace(prepare, mean=mean, std=std)
-    found = DataSet(opened.name, names, preprocess=prepare, several=opened.several, skipped=skipped, **images)
+    three = images["train"], images["val"], images["test"]
+    kept = "; ".join(c.note for c in caches.values() if c is not None)
+    found = DataSet(opened.name, names, *three, prepare, opened.several, skipped, kept)
     if splits:
         _compare(found, splits)
     return found
@@ -156,15 +166,41 @@ def _preprocess(
     return Preprocess(size, resize, c, (0.0,) * c, (1.0,) * c)
 
 
-def _images(part: Part, classes: Sequence[str], several: bool, prepare: Preprocess, scans: Scans) -> Images:
+def _caches(
+    parts: Iterable[Part], prepare: Preprocess, scans: Scans, kind: str, limit: int | None
+) -> dict[int, Cache | None]:
+    """One cache a store, whatever splits share it."""
+    if kind not in CACHES:
+        raise UsageError(f"unknown cache {kind!r}", nearest(kind, CACHES) or f"one of {', '.join(CACHES)}")
+    stores = {id(part.store): part.store for part in parts if not _eager(part, prepare)}
+    return {i: open_cache(kind, _digests(store, scans), prepare, limit) for i, store in stores.items()}
+
+
+def _eager(part: Part, prepare: Preprocess) -> bool:
+    """Whether all pixels are kept in memory: arrays of the right size, or that resized don't take much."""
+    if not isinstance(part.store, ArrayStore):
+        return False
+    return part.store.array.shape[1:3] == prepare.size or len(part) * math.prod(prepare.shape) <= EAGER
+
+
+def _digests(store: Store, scans: Scans) -> Digests:
+    return array_digests(store.array) if isinstance(store, ArrayStore) else scans[id(store)].digests
+
+
+def _images(
+    part: Part,
+    classes: Sequence[str],
+    several: bool,
+    prepare: Preprocess,
+    scans: Scans,
+    caches: Mapping[int, Cache | None],
+) -> Images:
     labels = _labels(part, classes, several)
-    if isinstance(part.store, ArrayStore):
-        if part.store.array.shape[1:3] == prepare.size or len(part) * np.prod(prepare.shape) <= EAGER:
-            return ArrayImages(_tensor(part, part.store, prepare), labels, part.ids, part.weights)
-        digests = array_digests(part.store.array[part.rows])
-    else:
-        digests = scans[id(part.store)].digests[part.rows]
-    return StoredImages(part.store, part.rows, prepare, digests, labels, part.ids, part.weights)
+    if isinstance(part.store, ArrayStore) and _eager(part, prepare):
+        return ArrayImages(_tensor(part, part.store, prepare), labels, part.ids, part.weights)
+    digests = _digests(part.store, scans)[part.rows]
+    cache = caches[id(part.store)]
+    return StoredImages(part.store, part.rows, prepare, digests, labels, part.ids, part.weights, cache)
 
 
 def _labels(part: Part, classes: Sequence[str], several: bool) -> npt.NDArray[Any]:

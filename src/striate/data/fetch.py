@@ -7,6 +7,7 @@ transfer that was cut goes on from there. What is kept is checked again at each 
 import hashlib
 import http.client
 import ipaddress
+import os
 import socket
 import time
 import urllib.error
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from striate.data.files import locked, sync_folder
+from striate.data.files import hold, sync_folder
 from striate.errors import DataError
 
 Progress = Callable[[str, int, int], None]  # file name, bytes so far, bytes in all
@@ -49,11 +50,15 @@ def fetch(file: RemoteFile, path: Path, *, offline: bool = False, progress: Prog
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(path.name + ".lock")):
+        lock = hold(path.with_name(path.name + ".lock"))
+        try:
             if not _right(file, path):
                 _transfer(file, part, progress)
                 part.replace(path)
                 sync_folder(path.parent)
+        finally:
+            if lock is not None:
+                os.close(lock)
     except OSError as e:
         raise DataError(f"{str(path)!r}: can't be written: {e.strerror or e}") from e
 

@@ -3,8 +3,6 @@
 import os
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from striate.errors import DataError
@@ -72,14 +70,14 @@ def sync_folder(folder: Path) -> None:
             os.close(fd)
 
 
-@contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock file until the block or the process ends; False if it's taken and `wait` is off."""
-    with open(path, "a") as f:
-        try:
-            if fcntl is not None:
-                fcntl.flock(f, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+def hold(path: Path, shared: bool = False, wait: bool = True) -> int | None:
+    """Locks the file until the descriptor is closed or the process ends; None if `wait` is off and it's taken."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if fcntl is not None:
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(fd, kind | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd

@@ -5,12 +5,13 @@ Of a large file only the two ends are hashed together with its length: an edited
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 
 from striate.data.header import complete, header
-from striate.data.images import Digests, digest
+from striate.data.source import Digests
 from striate.errors import DataError
 
 END = 1 << 16  # bytes hashed at each end
@@ -40,6 +41,10 @@ def scan(n: int, encoded: Callable[[int], bytes]) -> Scan:
         found.channels[row] = head.channels
         found.digests[row] = content(data)
     return found
+
+
+def digest(data: "bytes | memoryview[int]") -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 
 def content(data: bytes) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for their types only: opening a source doesn't need torch
 
 Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
+Digests = npt.NDArray[np.uint64]  # eight bytes of BLAKE2b an image
 Targets = Sequence[str] | Sequence[tuple[str, ...]]
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 
