@@ -69,9 +69,7 @@ class DiskCache:
         self.folder = home() / "cache" / key
         self._size = int(np.prod(shape))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._in_use = hold(
-            self.folder / "lock", shared=True
-        )  # until this object is gone: keeps eviction away
+        self._lock = hold(self.folder / "lock", shared=True)  # keeps eviction away while this object lives
         os.utime(self.folder)
         free = shutil.disk_usage(self.folder).free
         room = min(limit - _evict(self.folder, limit - n * self._size), free // 2)
