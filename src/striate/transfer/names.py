@@ -31,20 +31,17 @@ def apply(rules: Rules, name: str, block: int = -1) -> str | None:
     return None
 
 
-def peer_names(module: nn.Module, rules: Rules) -> dict[str, str]:
-    """The peer's name of every layer that a rule knows."""
-    blocks = _blocks(module)
+def peer_names(names: Iterable[str], blocks: Mapping[str, int], rules: Rules) -> dict[str, str] | None:
+    """The peer's name of every layer; None as soon as there is a layer that no rule knows."""
     seen: Counter[str] = Counter()
-    names = {}
-    for ours in layers(module):
-        theirs = apply(rules, ours, blocks.get(_block(ours), -1))
+    found = {}
+    for ours in names:
+        theirs = apply(rules, ours, blocks.get(".".join(ours.split(".")[:3]), -1))
         if theirs is None:
-            continue
-        if "#" in theirs:
-            seen[theirs] += 1
-            theirs = theirs.replace("#", str(seen[theirs] - 1))
-        names[ours] = theirs
-    return names
+            return None
+        found[ours] = theirs.replace("#", str(seen[theirs]))
+        seen[theirs] += 1
+    return found
 
 
 def choose(
@@ -54,15 +51,21 @@ def choose(
 
     Of several the one with most names in `given`, the peer's layers at hand.
     """
-    wanted = layers(module).keys()
-    by_family = {family: peer_names(module, rules) for family, rules in families.items()}
-    fitting = [(family, names) for family, names in by_family.items() if names.keys() == wanted]
+    ours, blocks, given = layers(module), block_numbers(module), set(given)
+    by_family = {family: peer_names(ours, blocks, rules) for family, rules in families.items()}
+    fitting = [(family, names) for family, names in by_family.items() if names]
     if not fitting:
-        raise UsageError(
-            f"{peer}'s names for this network are not known", hint=f"known are those of {', '.join(families)}"
-        )
-    given = set(given)
+        hint = f"known are those of {', '.join(families)}"
+        raise UsageError(f"{peer}'s names for this network are not known", hint=hint)
     return max(fitting, key=lambda fit: len(given.intersection(fit[1].values())))
+
+
+def block_numbers(module: nn.Module) -> dict[str, int]:
+    """The number of each block, `stages.conv2.0`, counted through all stages."""
+    names = [
+        name for name, _ in module.named_modules() if name.startswith("stages.") and name.count(".") == 2
+    ]
+    return {name: i for i, name in enumerate(names)}
 
 
 def check(peer: str, missing: Iterable[str], unexpected: Iterable[str], shapes: Iterable[str]) -> None:
@@ -82,16 +85,3 @@ def groups(pattern: str, text: str) -> tuple[str, ...]:
     match = re.fullmatch(pattern, text)
     assert match, f"{text} is not {pattern}"
     return match.groups(default="")
-
-
-def _block(name: str) -> str:
-    """`stages.conv2.0` of `stages.conv2.0.body.conv1`."""
-    return ".".join(name.split(".")[:3])
-
-
-def _blocks(module: nn.Module) -> dict[str, int]:
-    """The number of each block of each stage."""
-    names = [
-        name for name, _ in module.named_modules() if name.startswith("stages.") and name.count(".") == 2
-    ]
-    return {name: i for i, name in enumerate(names)}
