@@ -124,7 +124,7 @@ def test_one_image_or_two_saved_or_not_the_answer_is_the_same(name):
         torch.testing.assert_close(net(x), logits, rtol=0, atol=0)
 
 
-@every({"cifar10_cnn", "lenet", "mlp", "mnist_cnn"})
+@every({"cifar10_cnn", "lenet5", "mlp", "mnist_cnn"})
 def test_eight_images_are_learned_by_heart(name):
     if name == "very_deep":
         return  # it is there to show that it cannot
