@@ -51,7 +51,6 @@ class Recipe(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where to compute")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the layers")
     workers: int = Field(2, ge=0, le=256, description="threads that read and decode images")
-    pretrained: bool = Field(False, description="start from published weights")
 
     @field_validator("img_size", mode="before")
     @classmethod

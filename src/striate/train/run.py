@@ -303,7 +303,7 @@ def repeat_command(recipe: Recipe) -> str:
         value = getattr(recipe, name)
         if name not in ("data", "model") and value != field.default:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [text])
+            words += [f"--{name.replace('_', '-')}", text]
     return shlex.join(words)
 
 
