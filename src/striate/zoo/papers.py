@@ -9,6 +9,7 @@ import striate.zoo.inception_resnet_v2
 import striate.zoo.inception_v3
 import striate.zoo.lenet
 import striate.zoo.mlp
+import striate.zoo.mnist_tiny
 import striate.zoo.mobilenet_v1
 import striate.zoo.mobilenet_v2
 import striate.zoo.nasnet
