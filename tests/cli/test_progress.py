@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
-from striate.cli.progress import Bar, Lines, _bar, figures
+from striate.cli.progress import LINE, Bar, Lines, _bar, figures
 
 METRICS = {
     "train_loss": 0.25,
@@ -51,7 +51,7 @@ def test_the_bar_counts_steps_over_the_whole_run() -> None:
         (task,) = live.tasks
         assert (task.completed, task.total) == (25, 200)
         assert task.fields["epoch"] == "epoch 2/10"
-        assert task.fields["figures"] == "loss 0.1250  val accuracy 92.50 %  12,346 images/s"
+        assert task.fields["figures"] == "loss 0.1250  val 92.50 %  12,346 images/s  left"
         bar.on_epoch(state(epoch=10, step=20))
         assert task.completed == 200
 
@@ -74,4 +74,4 @@ def test_the_running_loss_is_not_read_at_every_step() -> None:
 
 
 def test_unknown_figures_are_left_out() -> None:
-    assert figures({"train_loss": 2.0, "val_loss": None}) == ["loss 2.0000"]
+    assert figures({"train_loss": 2.0, "val_loss": None}, LINE) == ["loss 2.0000"]

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,28 @@ def test_a_run_goes_on(striate, tmp_path: Path) -> None:
     summary, err = striate("train", "--resume", folder, "--epochs", 3)
     assert summary["epochs"] == 3
     assert [line.split()[1] for line in err.splitlines()] == ["2/3", "3/3"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_a_signal_stops_a_run_that_can_go_on(striate, tmp_path: Path, number: int, code: int) -> None:
+    net, folder = "INPUT(8,8,1) => CONV(8) => RELU => POOL => FC", tmp_path / "r"
+    argv = ["train", "digits", "--model", net, "--epochs", "100000", "--output", str(folder)]
+    program = f"import sys; from striate.cli import main; sys.exit(main({argv!r}))"
+    job = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert job.stdout is not None
+    assert job.stdout.readline().startswith("epoch      1/100000")
+    job.send_signal(number)
+    err = job.communicate(timeout=60)[1]
+    assert job.returncode == code
+    assert err.splitlines()[0] == f"error: stopped by {number.name}"
+    assert "--resume" in err
+    done = len((folder / "metrics.csv").read_text().splitlines()) - 1
+    summary, _ = striate("train", "--resume", folder, "--epochs", done + 1)
+    assert summary["epochs"] == done + 1
 
 
 def test_for_people(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from striate.train.charts import Line, filters, line_chart, picture, ticks
+from striate.train.charts import Line, decades, filters, line_chart, picture, ticks
 
 
 def read(uri: str) -> np.ndarray:
@@ -27,6 +27,16 @@ def test_points_are_where_the_axes_say() -> None:
     assert path.get("d") == "M52.0 190.0 L348.0 14.0"
     assert [t.text for t in root.iter("text")] == ["0", "0.5", "1", "1.5", "2", "1", "2", "3", "epoch"]
     assert [t.text for t in root.iter("title")] == ["training, epoch 1: 0", "training, epoch 3: 2"]
+
+
+def test_a_loss_that_falls_far_gets_a_logarithmic_axis() -> None:
+    line = Line("training", [(1, 10.0), (2, 1.0), (3, 0.1)], "training")
+    root = ET.fromstring(line_chart("Loss", [line], "epoch", "nats", "{:g}".format, log=True))
+    path = root.find("./g/path")
+    assert path is not None
+    assert path.get("d") == "M52.0 14.0 L200.0 102.0 L348.0 190.0"  # equal ratios, equal steps
+    assert [t.text for t in root.iter("text")][:3] == ["0.1", "1", "10"]
+    assert len(decades(1e-30, 1e3)) <= 8
 
 
 def test_what_was_not_measured_is_not_drawn() -> None:

@@ -74,7 +74,7 @@ def test_names_are_shown_and_never_run(page: Page) -> None:
 def test_the_figures_are_those_of_the_run(run: Run, page: Page) -> None:
     evaluation = run.evaluate()
     right = round(evaluation.accuracy * len(evaluation))
-    assert f"{100 * evaluation.accuracy:.2f} %" in page.text
+    assert f"{100 * evaluation.accuracy:.2f}\u00a0%" in page.text
     assert f"{right} of {len(evaluation)} test images are right" in page.text
     assert f"{run.summary['params']:,}" in page.text
     assert run.command in page.text
@@ -136,7 +136,7 @@ def test_findings_name_what_matters() -> None:
     assert "epoch 1 of 2" in said
     assert "15.0 points more of the training images" in said
     assert "c0 taken for c1, twice" in said
-    assert "The hardest class: c0, 33.33 % of 3" in said
+    assert "The hardest class: c0, 33.33\u00a0% of 3" in said
     perfect = findings(evaluation_of([0, 1, 2], [0, 1, 2]), "validation", [], None)
     assert len(perfect) == 1
     assert perfect[0].startswith("3 of 3 validation images are right")
@@ -166,3 +166,13 @@ def test_a_network_that_cannot_be_followed_still_gets_its_page(
     assert "its shapes depend on &lt;its&gt; values" in text
     assert "Worst mistakes" in text
     (run.folder / "report.html").write_bytes(before)
+
+
+def test_many_classes_are_told_by_their_confusions(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    arrays = {"x_train": draw.integers(0, 256, (320, 8, 8), np.uint8), "y_train": np.arange(320) % 40}
+    np.savez(tmp_path / "many.npz", **arrays)
+    run = train(recipe({"data": str(tmp_path / "many.npz"), "model": NET, "epochs": 1}), tmp_path / "run")
+    page = Page((run.folder / "report.html").read_text(encoding="utf-8"))
+    assert "The most frequent confusions among 40 classes" in page.text
+    assert not [a for tag, a in page.tags if tag == "table" and "matrix" in (a.get("class") or "")]

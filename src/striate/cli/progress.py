@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 REFRESH = 0.1  # seconds between two looks at the running loss
+LINE = {
+    "train_loss": "loss {:.4f}",
+    "train_accuracy": "accuracy {:.2%}",
+    "val_loss": "val loss {:.4f}",
+    "val_accuracy": "val accuracy {:.2%}",
+    "lr": "lr {:.2g}",
+    "images_per_second": "{:,.0f} images/s",
+    "seconds": "{:.1f} s",
+}
+BAR = {"train_loss": "loss {:.4f}", "val_accuracy": "val {:.2%}", "images_per_second": "{:,.0f} images/s"}
 
 
 @contextmanager
@@ -34,7 +44,7 @@ class Lines:
     def on_epoch(self, state: Any) -> None:
         width = len(str(state.epochs))
         self.out.print(
-            f"epoch {state.epoch:>{width}}/{state.epochs}  {'  '.join(figures(state.metrics))}",
+            f"epoch {state.epoch:>{width}}/{state.epochs}  {'  '.join(figures(state.metrics, LINE))}",
             soft_wrap=True,
         )
         self.out.file.flush()
@@ -45,7 +55,7 @@ class Bar:
 
     def __init__(self, live: "Progress") -> None:
         self.live = live
-        self.task = live.add_task("", epoch="", figures="", total=None)
+        self.task = live.add_task("", epoch="getting ready", figures="", total=None)
         self.next_look = 0.0
 
     def on_start(self, state: Any) -> None:
@@ -67,37 +77,24 @@ class Bar:
             self.task,
             completed=(state.epoch - 1) * state.steps_per_epoch + state.step,
             epoch=f"epoch {state.epoch}/{state.epochs}",
-            figures="  ".join(figures(shown, only=("train_loss", "val_accuracy", "images_per_second"))),
+            figures="  ".join((*figures(shown, BAR), "left")),
         )
 
 
-def figures(metrics: dict[str, float], only: tuple[str, ...] | None = None) -> list[str]:
-    """`val_accuracy` 0.985 -> `val accuracy 98.50 %`, each figure with its unit, those that are known."""
-    forms = {
-        "train_loss": "loss {:.4f}",
-        "train_accuracy": "accuracy {:.2%}",
-        "val_loss": "val loss {:.4f}",
-        "val_accuracy": "val accuracy {:.2%}",
-        "lr": "lr {:.2g}",
-        "images_per_second": "{:,.0f} images/s",
-        "seconds": "{:.1f} s",
-    }
-    return [
-        form.format(metrics[name]).replace("%", " %")
-        for name, form in forms.items()
-        if metrics.get(name) is not None and (only is None or name in only)
-    ]
+def figures(metrics: dict[str, float], forms: dict[str, str]) -> list[str]:
+    """Each figure that is known in its form: `val_accuracy` 0.985 -> `val accuracy 98.50 %`."""
+    known = {name: metrics[name] for name in forms if metrics.get(name) is not None}
+    return [forms[name].format(value).replace("%", " %") for name, value in known.items()]
 
 
 def _bar(out: "Console") -> "Progress":
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     columns: list[ProgressColumn | str] = [
         TextColumn("{task.fields[epoch]}"),
         BarColumn(bar_width=None),
         TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
     ]
     return Progress(*columns, console=out, transient=True)

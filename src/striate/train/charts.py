@@ -25,23 +25,33 @@ class Line:
 
 
 def line_chart(
-    title: str, lines: Sequence[Line], x_label: str, y_label: str, form: Callable[[float], str]
+    title: str,
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    form: Callable[[float], str],
+    log: bool = False,
 ) -> str:
-    """Curves over one x axis as SVG; `form` writes a y value with its unit; NaN and infinity are left out."""
+    """Curves over one x axis as SVG; `form` writes a y value with its unit; NaN and infinity are left out.
+
+    `log` makes the y axis logarithmic where positive values span more than a factor of 20.
+    """
     lines = [Line(line.name, [p for p in line.points if math.isfinite(p[1])], line.style) for line in lines]
     lines = [line for line in lines if line.points]
     if not lines:
         return ""
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
-    x_ticks, y_ticks = ticks(min(xs), max(xs), 5, whole=True), ticks(min(ys), max(ys), 4)
-    x_range, y_range = (min(xs), max(max(xs), min(xs) + 1)), (y_ticks[0], y_ticks[-1])
+    scale = math.log10 if log and min(ys) > 0 and max(ys) / min(ys) > 20 else float
+    y_ticks = decades(min(ys), max(ys)) if scale is math.log10 else ticks(min(ys), max(ys), 4)
+    x_ticks, x_range = ticks(min(xs), max(xs), 5, whole=True), (min(xs), max(max(xs), min(xs) + 1))
+    foot, top = scale(y_ticks[0]), scale(y_ticks[-1])
 
     def px(x: float) -> float:
         return LEFT + (x - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - LEFT - RIGHT)
 
     def py(y: float) -> float:
-        return TOP + (y_range[1] - y) / (y_range[1] - y_range[0]) * (HEIGHT - TOP - BOTTOM)
+        return TOP + (top - scale(y)) / (top - foot) * (HEIGHT - TOP - BOTTOM)
 
     parts = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{py(y):.1f}" y2="{py(y):.1f}"/>'
@@ -85,6 +95,17 @@ def ticks(low: float, high: float, about: int, whole: bool = False) -> list[floa
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     digits = max(0, -math.floor(math.log10(step)))
     return [round(i * step, digits) for i in range(first, max(last, first + 1) + 1)]
+
+
+def decades(low: float, high: float) -> list[float]:
+    """Powers of ten that span low..high.
+
+    >>> decades(0.003, 2.3)
+    [0.001, 0.01, 0.1, 1.0, 10.0]
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    step = math.ceil((last - first) / 6)
+    return [float(f"1e{e}") for e in range(first, last + step, step)]
 
 
 def _text(words: str, x: float, y: float, anchor: str) -> str:

@@ -1,6 +1,5 @@
 """`report.html`: one page, with nothing to load from elsewhere, that tells how a run went."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +32,17 @@ def write_report(run: "Run") -> Path:
     """Write `report.html` into the folder of `run`; it looks at the test split once more."""
     from jinja2 import Environment, PackageLoader
 
+    from striate.anatomy.render import human_pair
+
     templates = Environment(loader=PackageLoader("striate.train", "."), autoescape=True, trim_blocks=True)
-    templates.filters |= {"percent": percent, "count": count}
+    templates.filters |= {"percent": percent, "count": count, "pair": human_pair}
     page = templates.get_template("report.html").render(**_story(run))
     return write_text(run.folder / "report.html", page)
 
 
 def percent(share: float | None) -> str:
-    """0.9852 -> `98.52 %`"""
-    return "–" if share is None else f"{100 * share:.2f} %"
+    """0.9852 -> `98.52 %`, never broken over two lines."""
+    return "–" if share is None else f"{100 * share:.2f}\u00a0%"
 
 
 def count(number: float | None) -> str:
@@ -166,27 +167,18 @@ def curves(history: list[dict[str, float]]) -> list[tuple[str, str]]:
     def line(name: str, column: str, style: str) -> Line:
         return Line(name, [(row["epoch"], row.get(column, float("nan"))) for row in history], style)
 
-    def both(title: str, column: str, unit: str, form: Callable[[float], str]) -> tuple[str, str]:
-        lines = [
+    def both(column: str) -> list[Line]:
+        return [
             line("training", f"train_{column}", "training"),
             line("validation", f"val_{column}", "validation"),
         ]
-        return title, line_chart(title, lines, "epoch", unit, form)
 
-    return [
-        both("Loss (nats)", "loss", "cross-entropy in nats", lambda y: f"{y:.4g}"),
-        both("Accuracy", "accuracy", "share of images", lambda y: f"{100 * y:.4g} %"),
-        (
-            "Learning rate",
-            line_chart(
-                "Learning rate",
-                [line("learning rate", "lr", "rate")],
-                "epoch",
-                "step size",
-                lambda y: f"{y:.3g}",
-            ),
-        ),
-    ]
+    loss = line_chart("Loss", both("loss"), "epoch", "cross-entropy in nats", lambda y: f"{y:.4g}", log=True)
+    accuracy = line_chart("Accuracy", both("accuracy"), "epoch", "share", lambda y: f"{100 * y:.4g} %")
+    rate = line_chart(
+        "Learning rate", [line("learning rate", "lr", "rate")], "epoch", "step size", "{:.3g}".format
+    )
+    return [("Loss (nats)", loss), ("Accuracy", accuracy), ("Learning rate", rate)]
 
 
 def _mistakes(images: "Images", evaluation: "Evaluation") -> list[dict[str, Any]]:
