@@ -154,6 +154,7 @@ def test_parametrised_and_pruned_weights_do_not_become_nodes() -> None:
     graph = trace(net, (3, 8, 8))
     assert ops(graph) == ["input", "conv2d", "conv2d"]
     assert [layer.module for layer in graph.layers] == [net[0], net[1]]
+    assert sorted(graph.nodes[1].params) == sorted(name for name, _ in net[0].named_parameters("0"))
 
 
 @pytest.mark.parametrize("name", ["densenet121", "shufflenet_v2_x1_0", "efficientnet_b0", "vit_b_16"])

@@ -34,7 +34,7 @@ def _of_layer(layer: Layer, named: dict[str, nn.Parameter], counted: set[int]) -
     used = (named[name] for node in layer.nodes for name in node.params)
     everything = {id(p): p for p in (*own, *used)}
     new = [p for i, p in everything.items() if i not in counted]
-    counted |= everything.keys()
+    counted.update(everything)
     count = sum(p.numel() for p in new)
     terms = [term for node in layer.nodes if (term := _formula(node))]
     if count == sum(value for _, value in terms):

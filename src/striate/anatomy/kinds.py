@@ -38,7 +38,7 @@ POINTWISE |= {
     "clamp",
     "sign",
 }
-POINTWISE |= {"clamp_min", "clamp_max", "round", "floor", "ceil", "gt", "lt", "ge", "le", "eq", "ne"}
+POINTWISE |= {"clamp_min", "clamp_max", "round", "floor", "ceil", "gt", "lt", "ge", "le", "eq", "ne", "real"}
 POINTWISE |= {"batch_norm", "local_response_norm"}  # across channels at one position
 # several maps of one size become one, position by position
 MERGE = {"add", "sub", "mul", "div", "pow", "maximum", "minimum", "where", "lerp", "addcmul", "cat"}

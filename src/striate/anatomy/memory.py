@@ -1,9 +1,9 @@
 """Memory before you train: one training step is rehearsed without arithmetic, every tensor's life followed.
 
-The network runs forward, backward and through torch's own optimiser on tensors that have a size and no data. A
-storage counts from the operation that makes it until Python and autograd let it go, so the peak has all that
-a real step has: weights, gradients, optimiser state, what backward keeps, gradients in passing. Not seen are
-work spaces inside the convolution library: a few per cent, more where a CPU must imitate bf16 instructions.
+The network runs forward and backward on tensors that have a size and no data. A storage counts from the
+operation that makes it until Python and autograd let it go, so the peak has all that a real step has: weights,
+gradients, what backward keeps, gradients in passing; the optimiser's state is added. Not seen are work spaces
+inside the convolution library: a few per cent, more where a CPU must imitate bf16 instructions.
 """
 
 import functools
@@ -17,23 +17,26 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate.diagram.graph import TraceError, meta_copy, tensors
+from striate.diagram.shapes import Hollow
 from striate.errors import UsageError, nearest
 
-OPTIMISERS: dict[str, Callable[[list[nn.Parameter]], optim.Optimizer]] = {
-    "sgd": functools.partial(optim.SGD, lr=0.1),
-    "momentum": functools.partial(optim.SGD, lr=0.1, momentum=0.9),
-    "nesterov": functools.partial(optim.SGD, lr=0.1, momentum=0.9, nesterov=True),
-    "rmsprop": optim.RMSprop,
-    "adagrad": optim.Adagrad,
-    "adadelta": optim.Adadelta,
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
-    "muon": optim.Muon,  # for weights; biases and norms take AdamW
+# (values of state per weight, values in passing per weight of the largest tensor), weight decay included;
+# Adam as torch fuses it
+OPTIMISERS = {
+    "gd": (0, 1),
+    "sgd": (0, 1),
+    "momentum": (1, 1),
+    "nesterov": (1, 2),
+    "rmsprop": (1, 2),
+    "adagrad": (1, 2),
+    "adadelta": (2, 3),
+    "adam": (2, 0),
+    "adamw": (2, 0),
+    "muon": (1, 3),
 }
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -160,7 +163,7 @@ def _known(name: str, table: dict[str, Any], kind: str) -> None:
 # --- rehearsals ---
 
 
-class _Live(TorchDispatchMode):
+class _Live(Hollow):
     """Follows the bytes of all storages that are alive, and their peak."""
 
     def __init__(self, *held: Iterable[Tensor]) -> None:
@@ -183,39 +186,32 @@ class _Live(TorchDispatchMode):
         self.bytes -= size
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = super().__torch_dispatch__(func, types, args, kwargs)
         for t in tensors(out):
             self.follow(t)
         return out
 
 
 @contextmanager
-def _stage(
-    module: nn.Module, shape: tuple[int, ...], precision: str
-) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
-    """A hollow network with images and labels; half precision needs a device that autocast knows."""
+def _stage(module: nn.Module, shape: tuple[int, ...], precision: str) -> Iterator[tuple[nn.Module, Tensor]]:
+    """A hollow network with a batch of images; half precision needs a device that autocast knows."""
     dtype = PRECISIONS[precision]
     if dtype is None:
-        yield meta_copy(module), torch.empty(shape, device="meta"), _labels(shape, "meta")
+        yield meta_copy(module), torch.empty(shape, device="meta")
         return
-    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch._subclasses.fake_tensor import FakeTensorMode  # a second to load
 
     with FakeTensorMode(allow_non_fake_inputs=True):
-        net = meta_copy(module, "cpu")
-        x, y = torch.empty(shape), _labels(shape, "cpu")
+        net, x = meta_copy(module, "cpu"), torch.empty(shape)
         with torch.autocast("cpu", dtype):
-            yield net, x, y
-
-
-def _labels(shape: tuple[int, ...], device: str) -> Tensor:
-    return torch.empty(shape[0], dtype=torch.long, device=device)
+            yield net, x
 
 
 def _training(module: nn.Module, shape: tuple[int, ...], precision: str) -> tuple[int, int, int]:
     """(bytes kept for backward, peak of forward and backward, alive after backward), weights included."""
     try:
-        with _stage(module, shape, precision) as (net, x, y):
-            live = _Live(net.parameters(), net.buffers(), [x, y])
+        with _stage(module, shape, precision) as (net, x):
+            live = _Live(net.parameters(), net.buffers(), [x])
             weights = {t.untyped_storage()._cdata for t in (*net.parameters(), *net.buffers())}
             kept: dict[int, int] = {}
 
@@ -227,7 +223,7 @@ def _training(module: nn.Module, shape: tuple[int, ...], precision: str) -> tupl
 
             with live:
                 with saved_tensors_hooks(pack, lambda t: t):
-                    loss = _loss(net.train()(x), y)
+                    loss = _loss(net.train()(x))
                 with torch.autocast("cpu", enabled=False):
                     if loss.requires_grad:
                         loss.backward()
@@ -240,14 +236,14 @@ def _training(module: nn.Module, shape: tuple[int, ...], precision: str) -> tupl
         ) from error
 
 
-def _loss(out: Any, y: Tensor) -> Tensor:
-    """Cross-entropy of every head: some networks give auxiliary logits in training."""
-    parts = [F.cross_entropy(t, y) if t.ndim == 2 else t.float().mean() for t in tensors(out)]
+def _loss(out: Any) -> Tensor:
+    """As large as cross-entropy, of every head: some networks give auxiliary logits in training."""
+    parts = [F.log_softmax(t.float(), -1).sum() for t in tensors(out)]
     return functools.reduce(torch.add, parts)
 
 
 def _inference(module: nn.Module, shape: tuple[int, ...], precision: str) -> int:
-    with _stage(module, shape, precision) as (net, x, _):
+    with _stage(module, shape, precision) as (net, x):
         live = _Live(net.parameters(), net.buffers(), [x])
         with torch.no_grad(), live:
             net.eval()(x)
@@ -255,34 +251,10 @@ def _inference(module: nn.Module, shape: tuple[int, ...], precision: str) -> int
 
 
 def _updating(module: nn.Module, optimiser: str) -> tuple[int, int]:
-    """(bytes of optimiser state, bytes that an update needs in passing), from two real calls of `step`."""
-    weights = [_with_gradient(p.shape, p.dtype) for p in module.parameters() if p.requires_grad]
-    if not weights:
-        return 0, 0
-    if optimiser == "muon":
-        matrices = [_with_gradient((len(w), w[0].numel()), w.dtype) for w in weights if w.ndim > 1]
-        groups = [("muon", matrices), ("adamw", [w for w in weights if w.ndim < 2])]
-    else:
-        groups = [(optimiser, weights)]
-    live = _Live(
-        (w for _, group in groups for w in group),
-        (w.grad for _, group in groups for w in group if w.grad is not None),
-    )
-    before = live.bytes
-    with live:
-        optimisers = [OPTIMISERS[name](group) for name, group in groups if group]
-        for o in optimisers:
-            o.step()
-        state = live.peak = live.bytes
-        for o in optimisers:
-            o.step()
-    return state - before, live.peak - state
-
-
-def _with_gradient(shape: tuple[int, ...], dtype: torch.dtype) -> nn.Parameter:
-    weight = nn.Parameter(torch.empty(shape, dtype=dtype, device="meta"))
-    weight.grad = torch.empty_like(weight)
-    return weight
+    """(bytes of optimiser state, bytes that the update needs in passing)."""
+    state, passing = OPTIMISERS[optimiser]
+    weights = [p for p in module.parameters() if p.requires_grad]
+    return state * _bytes(weights), passing * max((p.nbytes for p in weights), default=0)
 
 
 def _bytes(held: Iterable[Tensor]) -> int:

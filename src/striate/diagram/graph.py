@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from striate.diagram.operations import CONSTANTS, TRANSPARENT, canonical, name_of
+from striate.diagram.shapes import Hollow
 from striate.errors import UsageError
 
 
@@ -46,6 +47,7 @@ class Node:
     ] = ()  # full names of the parameters that enter here, directly or as part of a tensor
     call: int | None = None  # which call of a leaf module, None: outside any leaf
     fresh: bool = True  # False: a view of an input, or written in place
+    itemsize: int = 4  # bytes of one value
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ def trace(
             warnings.catch_warnings(action="ignore"),
             torch.random.fork_rng(devices=[]),
             torch.no_grad(),
+            Hollow(),
             tracer,
         ):
             y = shadow(x)
@@ -115,8 +118,11 @@ def trace(
     return Graph(tuple(tracer.nodes), layers, outputs)
 
 
-def meta_copy(module: nn.Module) -> nn.Module:
-    """A copy of `module` without values and hooks: parameters, buffers and tensor attributes on meta."""
+def meta_copy(module: nn.Module, device: str = "meta") -> nn.Module:
+    """A copy of `module` without values and hooks: parameters, buffers and tensor attributes are hollow.
+
+    On another device than meta, call it inside a FakeTensorMode.
+    """
     module = _unwrap(module)
     memo: dict[int, Any] = {}
     for m in module.modules():
@@ -128,7 +134,7 @@ def meta_copy(module: nn.Module) -> nn.Module:
                         f"{type(module).__name__} has lazy layers, whose sizes are unknown",
                         "call the network once on an image first",
                     )
-                memo[id(t)] = _emptied(t)
+                memo[id(t)] = _emptied(t, device)
     shadow = copy.deepcopy(module, memo)
     for m in shadow.modules():
         m._compiled_call_impl = None
@@ -150,8 +156,8 @@ def tensors(tree: Any) -> Iterator[Tensor]:
             yield from tensors(item)
 
 
-def _emptied(t: Tensor) -> Tensor:
-    empty = torch.empty_like(t, device="meta", requires_grad=False)
+def _emptied(t: Tensor, device: str) -> Tensor:
+    empty = torch.empty_like(t, device=device, requires_grad=False)
     return nn.Parameter(empty, t.requires_grad) if isinstance(t, nn.Parameter) else empty
 
 
@@ -290,7 +296,16 @@ class _Tracer(TorchFunctionMode):
     ) -> int:
         call = self.stack[-1]
         node = Node(
-            len(self.nodes), op, inputs, tuple(t.shape), args or {}, call.path, params, call.leaf, fresh
+            len(self.nodes),
+            op,
+            inputs,
+            tuple(t.shape),
+            args or {},
+            call.path,
+            params,
+            call.leaf,
+            fresh,
+            t.itemsize,
         )
         self.nodes.append(node)
         return node.id
