@@ -5,10 +5,6 @@ from torch import nn
 
 from striate import zoo
 
-OTHERS = [
-    pytest.param(n, marks=pytest.mark.slow) for n in ("vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg19")
-]
-
 
 @pytest.mark.parametrize("depth", [11, 13, 16, 19])
 def test_depth_counts_the_layers_with_weights(depth):
@@ -25,15 +21,9 @@ def alive(part: nn.Module) -> nn.Module:
     return part
 
 
-@pytest.mark.parametrize("name", ["vgg11", "vgg16_bn", "vgg19_bn", *OTHERS])
+@pytest.mark.parametrize("name", ["vgg11", "vgg16_bn", "vgg19_bn"])
 def test_convolutions_answer_as_torchvision(name, same_logits):
-    """The dense layers, 90 % of the weights, are AlexNet's: tested there, and here in the slow test."""
+    """The dense layers, 90 % of the weights, are AlexNet's and tested there."""
     with torch.device("meta"):
         ours, theirs = zoo.build(name), getattr(tv, name)()
     same_logits(alive(ours.stages), alive(theirs.features), (1, 3, 40, 33))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["vgg11", "vgg19_bn"])
-def test_same_logits_as_torchvision(name, same_logits):
-    same_logits(zoo.build(name, num_classes=10), getattr(tv, name)(num_classes=10), (2, 3, 64, 96))
