@@ -46,7 +46,6 @@ ANOTHER: dict[str, Any] = {  # a value for each field that isn't its default, as
     "device": ("cuda:1", "cuda:1"),
     "precision": ("bf16", "bf16"),
     "workers": ("5", 5),
-    "pretrained": (None, True),
 }
 
 
@@ -91,7 +90,7 @@ def test_each_flag_sets_its_field(field: str, asked: list[tuple[str, Any, Any]])
     typed, value = ANOTHER[field]
     words = {"data": "digits", "--model": "lenet5"}
     words["data" if field == "data" else spell(field)] = typed
-    argv = ["train", words.pop("data"), *(w for pair in words.items() for w in pair if w is not None)]
+    argv = ["train", words.pop("data"), *(w for pair in words.items() for w in pair)]
     assert main(argv) == 0
     expected = {"data": "digits", "model": "lenet5", field: value}
     assert asked == [("train", Recipe(**expected), None)]
@@ -100,8 +99,8 @@ def test_each_flag_sets_its_field(field: str, asked: list[tuple[str, Any, Any]])
 def test_flags_override_the_file_and_the_file_the_defaults(
     tmp_path: Path, asked: list[tuple[str, Any, Any]]
 ) -> None:
-    (tmp_path / "r.yaml").write_text("data: digits\nmodel: lenet5\nepochs: 7\nlr: 0.5\npretrained: true\n")
-    argv = ["train", "-c", str(tmp_path / "r.yaml"), "--epochs", "2", "--no-pretrained", "--output", "here"]
+    (tmp_path / "r.yaml").write_text("data: digits\nmodel: lenet5\nepochs: 7\nlr: 0.5\n")
+    argv = ["train", "-c", str(tmp_path / "r.yaml"), "--epochs", "2", "--output", "here"]
     assert main(argv) == 0
     assert asked == [("train", Recipe(data="digits", model="lenet5", epochs=2, lr=0.5), Path("here"))]
 

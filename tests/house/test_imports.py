@@ -26,7 +26,9 @@ def imported(code):
     ],
 )
 def test_nothing_heavy_is_imported(code):
-    allowed = {"[]"}
+    allowed = (
+        ("[]", "['pydantic']") if "models" in code else ("[]",)
+    )  # typer reads a verb's arguments with it
     assert imported(code) in allowed
 
 

@@ -99,8 +99,6 @@ def _flag(name: str, field: Any) -> Any:
     help_text = f"{field.description}{default}"
     if name == "data":
         return Annotated[str | None, typer.Argument(metavar="DATA", help=help_text, show_default=False)]
-    if field.annotation is bool:
-        return Annotated[bool | None, typer.Option(f"{_spell(name)}/--no{_spell(name)[1:]}", help=help_text)]
     choices = list(_choices(field.annotation))
     kind = int if any(isinstance(c, int) for c in choices) else str
     metavar = "|".join(map(str, choices)) or name.upper()
