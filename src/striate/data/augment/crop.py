@@ -1,0 +1,70 @@
+"""Parts of pictures: shifted by a few pixels, or cut out and enlarged."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from striate.data.augment.affine import FILLS, check_fill, warp
+from striate.data.augment.base import Draw, Transform, within, within_pair
+
+PAD_MODES = dict(zip(FILLS, ("constant", "replicate", "reflect", "circular"), strict=True))
+
+
+@dataclass(frozen=True)
+class RandomCrop(Transform):
+    """Pads every side by `padding` pixels and cuts the old size out of it anywhere.
+
+    Here `reflect` doesn't repeat the edge, as papers on CIFAR have it.
+    """
+
+    padding: int = 4
+    fill: str = "constant"
+
+    def __post_init__(self) -> None:
+        within("padding", self.padding, 1, 1024)
+        check_fill(self.fill)
+
+    def __call__(self, images: Tensor, labels: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        top, left = draw.integers(0, 2 * self.padding + 1, 2, len(images))
+        padded = F.pad(images, (self.padding,) * 4, mode=PAD_MODES[self.fill])
+        return windows(padded, top, left, images.shape[2], images.shape[3]), labels
+
+
+def windows(images: Tensor, top: Tensor, left: Tensor, h: int, w: int) -> Tensor:
+    """images[i, :, top[i]:top[i]+h, left[i]:left[i]+w] of each image -> (n, c, h, w)
+
+    Seen as a tensor of all windows that overlap in memory, this is one `index_select`, a copy row by row.
+    """
+    n, c, height, width = images.shape
+    images = images.contiguous()
+    last = images.numel() - ((c - 1) * height + h - 1) * width - w
+    every = images.as_strided((last + 1, c, h, w), (1, height * width, width, 1))
+    first = torch.arange(n, device=images.device) * (c * height * width) + top * width + left
+    return every.index_select(0, first)
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop(Transform):
+    """A part of `scale` of the area with a side `ratio` of w/h, enlarged (Szegedy et al., 2015, arXiv:1409.4842, 6)."""
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __post_init__(self) -> None:
+        within_pair("scale", self.scale, 1e-3, 1)
+        within_pair("ratio", self.ratio, 0.01, 100)
+
+    def __call__(self, images: Tensor, labels: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        n, _, h, w = images.shape
+        area = draw.uniform(*self.scale, n)
+        ratio = draw.uniform(math.log(self.ratio[0]), math.log(self.ratio[1]), n).exp()
+        zx = (area * ratio * h / w).sqrt().clamp(max=1)
+        zy = (area / ratio * w / h).sqrt().clamp(max=1)
+        cx, cy = draw.uniform(-0.5, 0.5, 2, n)
+        matrix = torch.zeros(n, 2, 3, device=images.device)
+        matrix[:, 0, 0], matrix[:, 0, 2] = zx, cx * (1 - zx) * w
+        matrix[:, 1, 1], matrix[:, 1, 2] = zy, cy * (1 - zy) * h
+        return warp(images, matrix), labels
