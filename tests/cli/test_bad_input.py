@@ -184,6 +184,11 @@ def test_two_files_that_are_no_images(refused, trained: Path, tmp_path: Path) ->
         assert code == 3
         assert file in err
         assert len(err.splitlines()) <= 2
+    (tmp_path / "folder").mkdir()
+    assert refused("predict", str(trained), "folder") == (
+        2,
+        "error: folder is a folder\nhint: name files: folder/*\n",
+    )
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "report"])

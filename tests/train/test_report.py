@@ -1,6 +1,7 @@
 """The page of a run: its figures by hand, and that nothing in it reaches out or was let through unescaped."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from striate.errors import UsageError
 from striate.train import Run, recipe, train
 from striate.train.metrics import Evaluation
 from striate.train.report import confusions, curves, findings, interval, matrix, write_report
@@ -105,6 +107,13 @@ def test_without_a_test_split_the_page_tells_of_validation(tmp_path: Path) -> No
     assert "test images" not in text
 
 
+def test_a_run_that_has_not_ended_has_no_story_yet(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    with pytest.raises(UsageError, match="run is not finished"):
+        write_report(Run.open(tmp_path / "run"))
+
+
 def evaluation_of(labels: list[int], predicted: list[int], k: int = 3) -> Evaluation:
     probabilities = np.eye(k, dtype=np.float32)[predicted]
     names = [f"c{i}" for i in range(k)]
@@ -155,8 +164,6 @@ def test_curves_without_validation_or_without_epochs() -> None:
 def test_a_network_that_cannot_be_followed_still_gets_its_page(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from striate.errors import UsageError
-
     def refuse(*_: object) -> None:
         raise UsageError("its shapes depend on <its> values")
 

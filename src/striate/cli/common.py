@@ -107,7 +107,7 @@ def _explain(error: Exception) -> tuple[str, str, int]:
     if isinstance(error, typer.TyperException):
         return _explain_usage(error)
     if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
+        where = f": {error.filename}" if isinstance(error.filename, str | os.PathLike) else ""
         return f"{error.strerror or error}{where}", "", 1
     cause = " ".join(str(error).split())
     return f"internal error: {type(error).__name__}: {cause}; run with --debug", "", 1

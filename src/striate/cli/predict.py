@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from striate.cli.common import Debug, Json, emit, visible
+from striate.errors import UsageError
 
 
 def predict(
@@ -20,6 +21,8 @@ def predict(
 
     from striate.train import Run, checkpoint
 
+    for folder in (file for file in files if file.is_dir()):
+        raise UsageError(f"{folder} is a folder", f"name files: {folder}/*")
     model = checkpoint.load(run) if run.is_file() else Run.open(run).model()
     predictions = model.predict(files, top=top)
     table = Table("file", "label", "probability", "then", box=None, header_style="bold")

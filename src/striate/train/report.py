@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from striate.errors import StriateError
+from striate.errors import StriateError, UsageError
 from striate.files import write_text
 from striate.train.charts import Line, filters, line_chart, picture
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from striate.anatomy import Anatomy
-    from striate.data import Images
+    from striate.data import DataSet, Images
     from striate.train.checkpoint import Model
     from striate.train.metrics import Evaluation
     from striate.train.run import Run
@@ -28,15 +28,17 @@ SHOWN_FILTERS = 64
 DRAWING_BYTES = 2 << 20
 
 
-def write_report(run: "Run") -> Path:
-    """Write `report.html` into the folder of `run`; it looks at the test split once more."""
+def write_report(run: "Run", data: "DataSet | None" = None) -> Path:
+    """Write `report.html` into the folder of a finished run; `data` is its data set, where that is at hand."""
+    if not (run.folder / "summary.json").is_file():
+        raise UsageError(f"{run.folder} is not finished", f"go on with `striate train --resume {run.folder}`")
     from jinja2 import Environment, PackageLoader
 
     from striate.anatomy.render import human_pair
 
     templates = Environment(loader=PackageLoader("striate.train", "."), autoescape=True, trim_blocks=True)
     templates.filters |= {"percent": percent, "count": count, "pair": human_pair}
-    page = templates.get_template("report.html").render(**_story(run))
+    page = templates.get_template("report.html").render(**_story(run, run.dataset() if data is None else data))
     return write_text(run.folder / "report.html", page)
 
 
@@ -50,13 +52,13 @@ def count(number: float | None) -> str:
     return "–" if number is None else f"{number:,.0f}"
 
 
-def _story(run: "Run") -> dict[str, Any]:
+def _story(run: "Run", data: "DataSet") -> dict[str, Any]:
     """Everything that the page shows, by the names that its template uses."""
     from markupsafe import Markup
 
-    model, data, history = run.model(), run.dataset(), run.history
+    model, history = run.model(), run.history
     split = next(name for name in ("test", "val", "train") if len(getattr(data, name)))
-    evaluation = run.evaluate(split=split)
+    evaluation = run.evaluate(data, split)
     anatomy, drawing, trouble = _take_apart(model.module, model.input_shape)
     return {
         "name": run.folder.name,

@@ -92,9 +92,9 @@ class Run:
             raise DataError(f"{self.folder / 'splits.json'} can't be read: {error}") from None
         return open_data(self.recipe, splits)
 
-    def evaluate(self, data: str | None = None, split: str = "test") -> Evaluation:
+    def evaluate(self, data: "str | DataSet | None" = None, split: str = "test") -> Evaluation:
         """Metrics of the best network on a split of the run's own data, or of other data of the same classes."""
-        model, found = self.model(), self.dataset(data)
+        model, found = self.model(), data if isinstance(data, DataSet) else self.dataset(data)
         if found.classes != model.classes:
             raise DataError(
                 f"the run knows the classes {list(model.classes)}, the data has {list(found.classes)}"
@@ -165,7 +165,7 @@ def _go(
     if report:
         from striate.train.report import write_report
 
-        write_report(run)
+        write_report(run, data)
     return run
 
 
