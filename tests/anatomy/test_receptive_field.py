@@ -1,5 +1,7 @@
 """Receptive fields against published tables, against TF-Slim's unit networks, and against the gradient's support."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from striate.anatomy import Anatomy, anatomy
 from striate.anatomy.receptive_field import Field, receptive_fields
 from striate.diagram.graph import trace
 
@@ -16,16 +19,11 @@ def fields(net: nn.Module, shape: tuple[int, ...]) -> list[Field]:
     return receptive_fields(trace(net, shape))
 
 
-def last_map(net: nn.Module, side: int) -> Field:
-    return [f for f in fields(net, (3, side, side)) if any(f.axes)][-1]
+def last_map(a: Anatomy) -> Field:
+    return [f for f in a.fields if any(f.axes)][-1]
 
 
-def peer(name: str) -> nn.Module:
-    keywords = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    with torch.device("meta"):
-        net: nn.Module = getattr(torchvision.models, name)(**keywords)
-    return net
-
+Measured = Callable[[str], Anatomy]
 
 PUBLISHED = {  # size, stride, padding; Araujo et al., 2019, table on the stride convention of torchvision
     "alexnet": (195, 32, 66),
@@ -48,22 +46,19 @@ PUBLISHED = {  # size, stride, padding; Araujo et al., 2019, table on the stride
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_fields(name: str) -> None:
-    side = 299 if name == "inception_v3" else 224
-    f = last_map(peer(name), side)
+def test_published_fields(name: str, measured: Measured) -> None:
+    a = measured(name)
     size, jump, padding = PUBLISHED[name]
-    assert f.size((side, side)) == (size, size)
-    assert f.jump == (jump, jump)
-    assert f.padding == (padding, padding)
+    assert (a.receptive_field, a.jump, a.padding) == ((size, size), (jump, jump), (padding, padding))
 
 
-def test_where_resnet50_puts_its_stride_shows_in_the_field() -> None:
+def test_where_resnet50_puts_its_stride_shows_in_the_field(peer: Callable[[str], nn.Module]) -> None:
     net = peer("resnet50")
     for block in net.modules():
         if isinstance(block, torchvision.models.resnet.Bottleneck):
             block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
-    f = last_map(net, 224)
-    assert (f.size((224, 224)), f.padding) == ((483, 483), (241, 241))
+    a = anatomy(net, (3, 224, 224))
+    assert (a.receptive_field, a.padding) == ((483, 483), (241, 241))
 
 
 INCEPTION_V3 = {  # layer by layer: Szegedy et al., 2015, through TF-Slim's names
@@ -86,9 +81,9 @@ INCEPTION_V3 = {  # layer by layer: Szegedy et al., 2015, through TF-Slim's name
 }
 
 
-def test_every_stage_of_inception_v3() -> None:
-    graph = trace(peer("inception_v3"), (3, 299, 299))
-    found = {n.path.partition(".")[0]: f for n, f in zip(graph.nodes, receptive_fields(graph), strict=True)}
+def test_every_stage_of_inception_v3(measured: Measured) -> None:
+    a = measured("inception_v3")
+    found = {n.path.partition(".")[0]: f for n, f in zip(a.graph.nodes, a.fields, strict=True)}
     for name, (size, jump, padding) in INCEPTION_V3.items():
         f = found[name]
         assert (f.size((299, 299)), f.jump, f.padding) == ((size, size), (jump, jump), (padding, padding)), (
@@ -223,8 +218,8 @@ def test_a_channel_shuffle_keeps_positions_and_a_window_partition_loses_them() -
     assert f[-1].size((16, 16)) == (16, 16)  # all windows together
 
 
-def test_channels_last_code_is_followed() -> None:
-    f = last_map(peer("convnext_tiny"), 224)
+def test_channels_last_code_is_followed(measured: Measured) -> None:
+    f = last_map(measured("convnext_tiny"))
     # stem 4/4; blocks of 7x7 depthwise: 3, 3, 9, 3 at strides 4, 8, 16, 32; 2x2/2 between the stages
     blocks = 6 * (3 * 4 + 3 * 8 + 9 * 16 + 3 * 32)
     assert f.size((224, 224)) == (4 + 4 + 8 + 16 + blocks,) * 2

@@ -66,7 +66,6 @@ ACTIVATIONS = (
     nn.Sigmoid,
     nn.Tanh,
     nn.Hardswish,
-    nn.Mish,
 )
 ACTIVATIONS += (nn.Hardsigmoid, nn.Softplus, nn.Hardtanh)
 LAYERS = [activation() for activation in ACTIVATIONS]
