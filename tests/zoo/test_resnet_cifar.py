@@ -5,6 +5,8 @@ from torch import nn
 from striate import zoo
 from striate.layers.residual import PadChannels
 
+AXES = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}  # from Keras' kernels (h, w, c_in, c_out) to torch's
+
 
 @pytest.mark.parametrize("depth", [20, 32, 44, 56, 110])
 def test_layers_and_parameters_of_table_6(depth):
@@ -50,3 +52,20 @@ def test_resnet8_has_the_layers_of_mlperf_tiny():
         (64, 10),
     ]
     assert {m.eps for m in net.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}
+
+
+def test_resnet8_with_the_published_weights_answers_as_keras(shared_data):
+    keras = pytest.importorskip("keras")
+    peer = keras.models.load_model(shared_data / "weights" / "mlperf_tiny_resnet8_cifar10.h5", compile=False)
+    net = zoo.build("resnet8").eval()
+    kinds = {nn.Conv2d: "Conv2D", nn.BatchNorm2d: "BatchNormalization", nn.Linear: "Dense"}
+    for ours, theirs in kinds.items():
+        layers = [m for m in net.modules() if isinstance(m, ours)]
+        peers = [layer for layer in peer.layers if type(layer).__name__ == theirs]
+        for layer, other in zip(layers, peers, strict=True):
+            tensors = [t for name, t in layer.state_dict().items() if name != "num_batches_tracked"]
+            for mine, variable in zip(tensors, other.weights, strict=True):
+                mine.copy_(variable.value.detach().permute(AXES[variable.value.dim()]))
+    x = torch.randint(0, 256, (16, 3, 32, 32)).float()  # it was trained on raw pixels
+    with torch.no_grad():
+        torch.testing.assert_close(net(x).softmax(1), peer(x.permute(0, 2, 3, 1)), rtol=1e-4, atol=1e-5)
