@@ -179,10 +179,11 @@ def test_data(refused, tmp_path: Path) -> None:
 def test_two_files_that_are_no_images(refused, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "page.jpg").write_text("<html>")
     (tmp_path / "empty.png").write_bytes(b"")
-    for file in ("page.jpg", "empty.png", "gone.png"):
+    for file in ("page.jpg", "empty.png", "gone.png", "\x1b[31mred.png"):
         code, err = refused("predict", str(trained), file)
         assert code == 3
-        assert file in err
+        assert file.replace("\x1b", "x1b") in err.replace("\\", "")
+        assert "\x1b" not in err
         assert len(err.splitlines()) <= 2
     (tmp_path / "folder").mkdir()
     assert refused("predict", str(trained), "folder") == (

@@ -117,7 +117,7 @@ def test_the_outcome_for_people_and_for_scripts(
 ) -> None:
     assert main(["train", "digits", "--model", "lenet5"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "validation accuracy 50.00 %; 1,234 parameters, 1.2 s, 1,000 images/s",
+        "validation accuracy 50.00 %; 1,234 parameters; 1.2 s, 1,000 images/s",
         "run folder: runs/1-lenet5-digits",
     ]
     assert main(["train", "digits", "--model", "lenet5", "--json"]) == 0

@@ -95,9 +95,8 @@ def complain(error: Exception, trace: bool) -> int:
     if trace:
         traceback.print_exception(error)
     message, hint, code = _explain(error)
-    print(f"error: {message}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+    lines = [f"error: {message}"] + [f"hint: {hint}"] * bool(hint)
+    print("\n".join(visible(line) for text in lines for line in text.split("\n")), file=sys.stderr)
     return code
 
 

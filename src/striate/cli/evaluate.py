@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def evaluate(
     run: RunPath,
     data: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="data of the same classes; default: the run's own")
+        str | None, typer.Argument(metavar="DATA", help="data of the same classes; default: the run's own")
     ] = None,
     split: Annotated[str, typer.Option("--split", metavar="train|val|test", help="which split")] = "test",
     as_json: Json = False,

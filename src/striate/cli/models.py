@@ -11,9 +11,7 @@ from striate.errors import UsageError, nearest
 def models(
     pattern: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[PATTERN]", help="part of a name or family, or a shell pattern such as '*50*'"
-        ),
+        typer.Argument(metavar="PATTERN", help="part of a name or family, or a shell pattern such as '*50*'"),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,

@@ -11,7 +11,7 @@ from striate.errors import UsageError
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder or model file", show_default=False)],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="images", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="images", show_default=False)],
     top: Annotated[int, typer.Option("--top", min=1, help="how many classes to name for each image")] = 3,
     as_json: Json = False,
     debug: Debug = False,

@@ -54,9 +54,8 @@ def _outcome(summary: dict[str, Any]) -> tuple[str, str]:
         f"{split} accuracy {100 * share:.2f} %" for split, share in splits if share is not None
     )
     speed = f"{summary['train_seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
-    return f"{accuracy}; {summary['params']:,} parameters, {speed}".removeprefix(
-        "; "
-    ), f"run folder: {summary['run']}"
+    facts = (accuracy, f"{summary['params']:,} parameters", speed)
+    return "; ".join(filter(None, facts)), f"run folder: {summary['run']}"
 
 
 def _start(settings: dict[str, Any], config: Path | None, output: Path | None, listener: Any) -> "Run":
