@@ -24,8 +24,8 @@ def run(tmp_path_factory):
 def test_it_learns_digits(run):
     assert run.summary["test_accuracy"] > 0.8  # chance is 0.1
     assert run.summary["epochs"] == 3
-    # 8 kernels 3x3 with bias, 2 * 8 of batch norm, 4*4*8 -> 32, 32 -> 10
-    assert run.summary["params"] == (9 + 1) * 8 + 16 + (128 + 1) * 32 + (32 + 1) * 10
+    # 8 kernels 3x3 (no bias before BN), 2 * 8 of batch norm, 4*4*8 -> 32, 32 -> 10
+    assert run.summary["params"] == 9 * 8 + 16 + (128 + 1) * 32 + (32 + 1) * 10
 
 
 def test_everything_is_in_the_folder(run):
@@ -57,9 +57,7 @@ def test_the_recipe_saved_is_the_effective_one(run):
 
 def test_the_command_repeats_the_run():
     r = recipe({"data": "my data", "model": NET, "lr": 0.5, "img_size": 32})
-    assert (
-        repeat_command(r) == f"striate train 'my data' --model '{NET}' --lr 0.5 --img-size 32,32"
-    )
+    assert repeat_command(r) == f"striate train 'my data' --model '{NET}' --lr 0.5 --img-size 32,32"
 
 
 def test_evaluate_gives_what_training_reported(run):

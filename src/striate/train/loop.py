@@ -18,6 +18,7 @@ from striate.errors import StriateError
 from striate.train.augment import MOVES
 from striate.train.checkpoint import pack_optimiser, to_probabilities, unpack_optimiser
 from striate.train.engine import Engine
+from striate.train.evaluate import logits
 from striate.train.optim import optimiser
 from striate.train.recipe import Recipe
 from striate.train.schedule import factor
@@ -136,8 +137,8 @@ class Loop:
         done = (self.state.epoch - 1) * self.batches + state.step
         images = self.augment(images.to(self.engine.device, non_blocking=True), self._generator(done))
         labels = labels.to(self.engine.device, non_blocking=True)
-        logits, auxiliary = self.engine.run_with_auxiliary(self.engine.prepare(images))
-        loss = self.criterion(logits, labels)
+        scores, auxiliary = self.engine.run_with_auxiliary(self.engine.prepare(images))
+        loss = self.criterion(scores, labels)
         total = (
             loss + self.recipe.aux_weight * sum(self.criterion(a, labels) for a in auxiliary)
             if auxiliary
@@ -153,7 +154,7 @@ class Loop:
             self.scaler.update()
             self.optimiser.zero_grad()
         with torch.no_grad():
-            right = (to_labels(logits) == labels).sum()
+            right = (to_labels(scores) == labels).sum()
             state.loss_sum = loss.detach() * len(labels) + (0 if state.loss_sum is None else state.loss_sum)
             state.correct = right + (0 if state.correct is None else state.correct)
         state.seen += len(labels)
@@ -161,15 +162,8 @@ class Loop:
 
     def validate(self, images: Images) -> tuple[float, float]:
         """Mean loss and accuracy."""
-        logits, labels = self.logits(images)
-        return float(self.criterion(logits, labels)), float((to_labels(logits) == labels).float().mean())
-
-    def logits(self, images: Images) -> tuple[Tensor, Tensor]:
-        """Logits and labels of a whole split.    (n, k), (n,)"""
-        loader = Loader(images, max(256, self.recipe.batch_size), shuffle=False, workers=self.recipe.workers)
-        with self.engine.inference():
-            parts = [(self.engine(x), y) for x, y in loader]
-        return torch.cat([p for p, _ in parts]), torch.cat([y for _, y in parts]).to(self.engine.device)
+        scores, labels = logits(self.engine, images, max(256, self.recipe.batch_size), self.recipe.workers)
+        return float(self.criterion(scores, labels)), float((to_labels(scores) == labels).float().mean())
 
     def _next_epoch(self) -> None:
         state = self.state

@@ -38,7 +38,9 @@ def write_report(run: "Run", data: "DataSet | None" = None) -> Path:
 
     templates = Environment(loader=PackageLoader("striate.train", "."), autoescape=True, trim_blocks=True)
     templates.filters |= {"percent": percent, "count": count, "pair": human_pair}
-    page = templates.get_template("report.html").render(**_story(run, run.dataset() if data is None else data))
+    page = templates.get_template("report.html").render(
+        **_story(run, run.dataset() if data is None else data)
+    )
     return write_text(run.folder / "report.html", page)
 
 

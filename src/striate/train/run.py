@@ -21,8 +21,9 @@ from striate.errors import DataError, UsageError
 from striate.files import write_text
 from striate.plan import plan
 from striate.train import checkpoint
-from striate.train.checkpoint import Model, to_probabilities
+from striate.train.checkpoint import Model
 from striate.train.engine import Engine, pick_device, pick_dtype
+from striate.train.evaluate import evaluate
 from striate.train.loop import Listener, Loop
 from striate.train.metrics import Evaluation
 from striate.train.optim import default_lr
@@ -99,8 +100,8 @@ class Run:
             raise DataError(
                 f"the run knows the classes {list(model.classes)}, the data has {list(found.classes)}"
             )
-        engine = Engine(model.module, model.preprocess.mean, model.preprocess.std, self.recipe.device, "fp32")
-        return evaluate(Loop(self.recipe, found, engine), split)
+        engine = model.engine(self.recipe.device, self.recipe.precision)
+        return evaluate(engine, found.parts()[split], found.classes, self.recipe.workers)
 
 
 def train(
@@ -160,7 +161,7 @@ def _go(
 
     loop.fit(save, best)
     model.module.load_state_dict(checkpoint.weights(run.folder / "model.safetensors"))
-    tested = evaluate(loop, "test") if len(data.test) else None
+    tested = evaluate(engine, data.test, data.classes, recipe.workers) if len(data.test) else None
     _summarise(run, loop, model, tested)
     if report:
         from striate.train.report import write_report
@@ -206,20 +207,6 @@ class _Log(Listener):
             writer.writerow(row)
         with (self.folder / "log.txt").open("a", encoding="utf-8") as f:
             f.write("  ".join(f"{k} {v:.5g}" for k, v in row.items()) + "\n")
-
-
-def evaluate(loop: Loop, split: str) -> Evaluation:
-    """Metrics of the loop's network on the split `train`, `val` or `test`."""
-    images = getattr(loop.data, split)
-    if not len(images):
-        raise DataError(f"the data has no {split} split")
-    logits, labels = loop.logits(images)
-    return Evaluation(
-        classes=loop.data.classes,
-        ids=tuple(images.ids),
-        labels=labels.cpu().numpy(),
-        probabilities=to_probabilities(logits).cpu().numpy().astype(np.float32),
-    )
 
 
 def open_data(
