@@ -15,7 +15,7 @@ from striate.data.augment.base import Draw, Transform, like, within, within_pair
 from striate.errors import UsageError, nearest
 
 FILLS = ("constant", "nearest", "reflect", "wrap")
-STEP = 64  # images warped at a time, so that what lies between stays in the processor's cache
+STEP = 1 << 19  # values warped at a time, so that what lies between stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -72,31 +72,38 @@ def affine_matrix(theta: Tensor, tx: Tensor, ty: Tensor, shear: Tensor, zx: Tens
 
 def warp(images: Tensor, matrix: Tensor, fill: str = "nearest", cval: float = 0.0, order: int = 1) -> Tensor:
     """(n, c, h, w), (n, 2, 3) -> (n, c, h, w), bilinear or (order 0) from the nearest pixel."""
-    parts = zip(images.split(STEP), matrix.split(STEP), strict=True)
+    step = max(1, STEP // images[0].numel()) if len(images) else 1
+    parts = zip(images.split(step), matrix.split(step), strict=True)
     done = [_warp(part, m, fill, cval, order) for part, m in parts]
-    return done[0] if len(done) == 1 else torch.cat(done) if done else images
+    return done[0] if len(done) == 1 else torch.cat(done)
 
 
 def _warp(images: Tensor, matrix: Tensor, fill: str, cval: float, order: int) -> Tensor:
     h, w = images.shape[2:]
-    centre = torch.tensor([(w - 1) / 2, (h - 1) / 2], device=images.device)
-    x = torch.arange(w, device=images.device) - centre[0]
-    y = torch.arange(h, device=images.device) - centre[1]
-    along_x = matrix[:, None, None, :, 0] * x[:, None]  # (n, 1, w, 2)
-    along_y = matrix[:, None, None, :, 1] * y[:, None, None] + (matrix[:, :, 2] + centre)[:, None, None]
-    at = along_x + along_y  # (n, h, w, 2): x and y in the input, in pixels
-    limit = torch.tensor([w, h], device=images.device, dtype=torch.float32)
-    outside = ((at < 0) | (at > limit - 1)).any(-1) if fill == "constant" else None
-    if order == 0:
-        at = at.add_(0.5).floor_()
     source = images.to(torch.float32)
+    at = torch.empty(2, len(images), h, w, device=images.device)
+    x = _coordinate(matrix[:, 0], (w - 1) / 2, at[0])
+    y = _coordinate(matrix[:, 1], (h - 1) / 2, at[1])
+    outside = (x < 0) | (x > w - 1) | (y < 0) | (y > h - 1) if fill == "constant" else None
+    if order == 0:
+        at.add_(0.5).floor_()
     if fill == "wrap":  # one more row and column, for the seam between the last pixel and the first
-        at = at.remainder_(limit)
+        x.remainder_(w)
+        y.remainder_(h)
         source = F.pad(source, (0, 1, 0, 1), mode="circular")
-        limit = limit + 1
-    grid = at.add_(0.5).mul_(2 / limit).sub_(1)
+    height, width = source.shape[2:]
+    x.mul_(2 / width).add_(1 / width - 1)
+    y.mul_(2 / height).add_(1 / height - 1)
     padding = "reflection" if fill == "reflect" else "border"
-    out = F.grid_sample(source, grid, "bilinear", padding, align_corners=False)
+    out = F.grid_sample(source, at.permute(1, 2, 3, 0), "bilinear", padding, align_corners=False)
     if outside is not None:
         out.masked_fill_(outside[:, None], cval)
     return like(images, out)
+
+
+def _coordinate(m: Tensor, centre: float, out: Tensor) -> Tensor:
+    """One row of the matrices, (n, 3) -> where each output pixel reads along that axis, in pixels, (n, h, w)."""
+    h, w = out.shape[1:]
+    across = m[:, :1] * (torch.arange(w, device=m.device) - (w - 1) / 2)
+    down = m[:, 1:2] * (torch.arange(h, device=m.device) - (h - 1) / 2) + m[:, 2:] + centre
+    return torch.add(down[:, :, None], across[:, None], out=out)
