@@ -11,7 +11,7 @@ from striate.diagram.syntax import LARGEST, Branches, Call, Chain, Diagram, Name
 from striate.diagram.units import UNITS
 from striate.errors import UsageError, nearest
 
-LAYERS = 10_000  # units in a network
+LAYERS = 10_000  # in a network, as well as repeats and uses of blocks
 
 
 def expand(diagram: Diagram, bindings: Mapping[str, Any]) -> tuple[Step, Flow]:
@@ -61,12 +61,12 @@ class _Expander:
         self.diagram = diagram
         self.bindings = bindings
         self.uses = dict.fromkeys((n for n, v in bindings.items() if isinstance(v, list | tuple)), 0)
-        self.spent = 0
+        self.spent = dict.fromkeys(("layers", "repeats and blocks"), 0)
 
-    def spend(self, n: int, place: Place) -> None:
-        self.spent += n
-        if self.spent > LAYERS:
-            raise DiagramError(f"more than {LAYERS:,} layers", place)
+    def spend(self, what: str, n: int, place: Place) -> None:
+        self.spent[what] += n
+        if self.spent[what] > LAYERS:
+            raise DiagramError(f"more than {LAYERS:,} {what}", place)
 
     # --- values ---
 
@@ -111,7 +111,7 @@ class _Expander:
             case Branches(op, branches, _):
                 places = tuple(b.place for b in branches)
                 flows = tuple(self.chain(b.items, scope, inside) for b in branches)
-                self.spend(1, item.place)
+                self.spend("layers", 1, item.place)
                 return (Merge(op, flows, places=places, inside=inside),)
             case Call():
                 return self.call(item, scope, inside)
@@ -123,7 +123,7 @@ class _Expander:
             n = self.one_of(count.name, scope, count.place)
             count = syntax.Literal(n, count.place)
         n = self.whole(count, scope, "the number of repeats", least=0)
-        self.spend(n, count.place)
+        self.spend("repeats and blocks", n, count.place)
         rounds = (
             self.chain(item.body.items, scope, (*inside, f"repeat {i} of {n}")) for i in range(1, n + 1)
         )
@@ -136,7 +136,7 @@ class _Expander:
         unit = call.name.upper()
         if unit == "SKIP":
             return ()
-        self.spend(1, call.place)
+        self.spend("layers", 1, call.place)
         args = self.arguments(call, scope, inside) if unit in UNITS else {}
         return (Step(unit, args, place=call.place, inside=inside),)
 
@@ -154,7 +154,7 @@ class _Expander:
         return args
 
     def block(self, block: syntax.Block, call: Call, scope: Scope, inside: tuple[str, ...]) -> Group:
-        self.spend(1, call.place)
+        self.spend("repeats and blocks", 1, call.place)
         given = dict(_named(call, (p.name for p in block.parameters)))
         own: dict[str, Any] = {}
         for parameter in block.parameters:

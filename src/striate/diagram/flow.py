@@ -91,4 +91,5 @@ def halves(step: Step) -> bool:
 
 
 def is_dense(node: Node | None) -> bool:
+    """A layer whose outputs can be class scores."""
     return isinstance(node, Step) and node.unit in DENSE

@@ -1,6 +1,5 @@
 """What an argument of a unit may be, and what it is when nobody says it."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +65,7 @@ def _flag(value: Any) -> bool | None:
 
 
 def _real(value: Any) -> float | None:
-    real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    real = isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
     return float(value) if real else None
 
 
@@ -113,18 +112,22 @@ REQUIRED = Required()
 
 
 def doubling(_: Args, at: Context) -> int:
+    """32 filters, twice as many after each pooling."""
     return 32 << at.pools
 
 
 def dense(_: Args, at: Context) -> int:
+    """128 units, or one for each class."""
     return at.scores or 128
 
 
 def unless_bn(_: Args, at: Context) -> bool:
+    """A bias, but where batch normalisation would take it away again."""
     return at.following != "BN"
 
 
 def as_kernel(args: Args, _: Context) -> Any:
+    """The stride of windows that touch and don't overlap."""
     return args["kernel"]
 
 

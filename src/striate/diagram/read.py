@@ -25,12 +25,7 @@ MERGES = (layers.Add, layers.Concat)
 
 def read(module: nn.Module, input_shape: Shape | None = None) -> Flow:
     """The flow of `module` for an input (c, h, w); UsageError names the first operation that has no unit."""
-    shape = input_shape or getattr(module, "input_shape", None)
-    if not shape:
-        raise UsageError(
-            f"the input shape of {type(module).__name__} is unknown", hint="pass input_shape=(c, h, w)"
-        )
-    graph = trace(module, tuple(shape), leaves=tuple(MODULES))
+    graph = trace(module, shape_of(module, input_shape), leaves=tuple(MODULES))
     if len(graph.outputs) != 1:
         raise UsageError(f"{type(module).__name__} has {len(graph.outputs)} outputs, a diagram has one")
     return _grouped(_tidy(_Decomposer(graph).flow(graph.outputs[0], 0)), module)
@@ -86,16 +81,12 @@ class _Decomposer:
         if reader is None:
             for node in layer.nodes:
                 self.add_operation(node)
-        elif len(layer.inputs) != 1:
+            return
+        unit = reader(layer.module)
+        if unit is None or len(layer.inputs) != 1:
             raise unsayable(layer.type, layer.path)
-        else:
-            self.elements[layer.output.id] = _Element(
-                layer.inputs,
-                self.shape(layer.inputs[0]),
-                layer.output.shape[1:],
-                layer.path,
-                unit=reader(layer.module),
-            )
+        (x,), y = map(self.shape, layer.inputs), layer.output.shape[1:]
+        self.elements[layer.output.id] = _Element(layer.inputs, x, y, layer.path, unit=unit)
 
     def add_operation(self, node: Operation) -> None:
         x, y = self.shape(node.inputs[0]), node.shape[1:]

@@ -60,6 +60,7 @@ Scene = tuple[Item, ...]
 
 
 def scene(flow: Flow) -> Scene:
+    """The cards, forks and frames of a flow, repeats folded."""
     return _Stage(flow).scene(flow)
 
 

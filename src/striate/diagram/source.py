@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, repeat
 from typing import Any
 
 from torch import nn
@@ -98,18 +98,11 @@ def _class(classes: Classes, definition: Definition) -> str:
 
 
 def _call(classes: Classes, member: Line | Part, slots: Iterator[str | None]) -> str:
-    """The constructor call of a member; `slots` names the numbers that the class around it takes as parameters."""
-    numbers = [
-        name or value
-        for name, value in zip(slots_of(slots, member, classes), classes.own_numbers(member), strict=True)
-    ]
+    """The constructor call of a member; `slots` names those numbers that are parameters of the class around."""
+    numbers = [next(slots) or value for value in classes.own_numbers(member)]
     if isinstance(member, Line):
         return member.code.template.format(*numbers)
     return f"{classes.of(member.component).name}({', '.join(map(str, numbers))})"
-
-
-def slots_of(slots: Iterator[str | None], member: Line | Part, classes: Classes) -> list[str | None]:
-    return [next(slots) for _ in classes.own_numbers(member)]
 
 
 def _attribute(name: str, calls: list[str]) -> list[str]:
@@ -236,7 +229,7 @@ def _stages(classes: Classes, network: tuple[Entry, ...]) -> list[_Run]:
         network, key=lambda e: classes.of(e.component).name if isinstance(e, Part) else ""
     ):
         same = [e for e in group if not isinstance(e, Join)]
-        calls = [_call(classes, e, iter([None] * len(classes.own_numbers(e)))) for e in same]
+        calls = [_call(classes, e, repeat(None)) for e in same]
         if name and len(same) > 2:
             stages += 1
             rows = [classes.own_numbers(e) for e in same]
@@ -299,12 +292,12 @@ def _repeats(runs: list[_Run]) -> list[_Run]:
     return found
 
 
-def _loop(name: str, repeat: Repeat[_Run]) -> _Run:
-    body = [run.key for run in repeat.rounds[0]]
+def _loop(name: str, run: Repeat[_Run]) -> _Run:
+    body = [one.key for one in run.rounds[0]]
     layers = f"({', '.join(body)}{',' * (len(body) == 1)})"
     lines = (
         f"{INDENT}self.{name} = nn.Sequential(",
-        f"{INDENT}    *(layer for _ in range({repeat.count}) for layer in {layers})",
+        f"{INDENT}    *(layer for _ in range({run.count}) for layer in {layers})",
         f"{INDENT})",
     )
-    return _Run(lines, _Statement((name,), "", repeat.rounds[-1][-1].statement.y), name)
+    return _Run(lines, _Statement((name,), "", run.rounds[-1][-1].statement.y), name)

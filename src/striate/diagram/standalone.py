@@ -13,7 +13,7 @@ class MinPool2d(nn.MaxPool2d):
 
 
 class DepthMaxPool(nn.Module):
-    """Maximum over each of g groups of neighbouring channels.    (n, c, h, w) -> (n, g, h, w)"""
+    """One map for each of g groups of channels, their maximum.    (n, c, h, w) -> (n, g, h, w)"""
 
     def __init__(self, groups: int) -> None:
         super().__init__()

@@ -31,11 +31,12 @@ COLOURS = {
 }
 COLOUR = {unit: colour for colour, units in COLOURS.values() for unit in units}
 STYLE = f"""<style>
-.l{{fill:none;stroke:{GREY};stroke-width:1.3}} .a{{marker-end:url(#tip)}}
-text{{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;text-anchor:middle}}
-.t{{font-size:12px;font-weight:bold;fill:#111}} .d{{font-size:11px;fill:#111}} .s{{font-size:10px;fill:#111}}
-.g{{font-size:11px;fill:{GREY}}} .n{{font-size:12px;font-weight:bold;fill:{GREY};text-anchor:start}}
-.f{{fill:{GREY};fill-opacity:.06;stroke:{GREY};stroke-opacity:.5}} .r{{stroke-dasharray:5 3}}
+.striate .l{{fill:none;stroke:{GREY};stroke-width:1.3}} .striate .a{{marker-end:url(#tip)}}
+.striate text{{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;text-anchor:middle}}
+.striate .t{{font-size:12px;font-weight:bold;fill:#111}} .striate .d{{font-size:11px;fill:#111}}
+.striate .s{{font-size:10px;fill:#111}} .striate .g{{font-size:11px;fill:{GREY}}}
+.striate .n{{font-size:12px;font-weight:bold;fill:{GREY};text-anchor:start}}
+.striate .f{{fill:{GREY};fill-opacity:.06;stroke:{GREY};stroke-opacity:.5}} .striate .r{{stroke-dasharray:5 3}}
 </style>"""
 
 
@@ -47,11 +48,11 @@ def to_svg(module: nn.Module, input_shape: Shape | None = None) -> str:
     picture = _flow((start, *scene(flow)), WIDTH, whole=True)
     used = {step.unit for step in steps(flow)}
     legend = _legend([family for family, (_, units) in COLOURS.items() if used & set(units)])
-    width, height = picture.width + 24, picture.height + legend.height + 40
+    width, height = max(picture.width, legend.width) + 24, picture.height + legend.height + 40
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-            f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" style="max-width:100%;height:auto">',
+            f'class="striate" viewBox="0 0 {width:.0f} {height:.0f}" role="img" style="max-width:100%;height:auto">',
             f"<title>{escape(f'{type(module).__name__}, input {_label((c, h, w))}')}</title>",
             '<defs><marker id="tip" markerWidth="7" markerHeight="7" refX="5.5" refY="3" orient="auto">'
             f'<path d="M0,0 L6,3 L0,6 z" fill="{GREY}"/></marker></defs>',

@@ -50,6 +50,8 @@ Expression = Literal | Name | Binary | Several
 
 @dataclass(frozen=True, slots=True)
 class Argument:
+    """`value` or `name=value` between a unit's parentheses."""
+
     name: str | None  # None: positional
     value: Expression
     place: Place
@@ -104,6 +106,8 @@ Item = Call | Repeat | Optional | Branches | Chain
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
+    """What a block is given, perhaps with a default."""
+
     name: str
     default: Expression | None
     place: Place

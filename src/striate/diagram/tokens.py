@@ -8,6 +8,7 @@ from typing import NoReturn
 from striate.diagram.place import DiagramError, Place
 
 LONGEST = 100_000  # characters
+LONGEST_NAME = 60
 PATTERN = re.compile(
     r"""(?P<space>   \s+ | \#[^\n]* )
       | (?P<arrow>   => | -> )
@@ -47,6 +48,8 @@ def tokenise(text: str) -> list[Token]:
         if match is None:
             _unreadable(text, at)
         kind = str(match.lastgroup)
+        if kind == "name" and len(match[0]) > LONGEST_NAME:
+            raise DiagramError(f"a name of more than {LONGEST_NAME} characters", Place(text, at))
         if kind != "space":
             tokens.append(Token(match[0] if kind == "mark" else kind, match[0], Place(text, at)))
         at = match.end()

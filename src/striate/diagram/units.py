@@ -33,6 +33,7 @@ Shape = tuple[int, ...]  # (c, h, w), or (c,) once the image is flattened
 
 
 def window(a: Args) -> Any:
+    """The geometry of a unit that slides over the image."""
     from striate.layers.geometry import Window
 
     return Window(a["kernel"], a["stride"], a["padding"], a.get("dilation", 1))

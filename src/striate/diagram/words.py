@@ -155,7 +155,7 @@ def _separable(m: layers.SeparableConv2d) -> Given:
     return "SEPCONV", given | {"filters": p.out_channels, "bias": p.bias is not None}
 
 
-MODULES: dict[type[nn.Module], Callable[[Any], Given]] = {
+MODULES: dict[type[nn.Module], Callable[[Any], Given | None]] = {
     layers.Conv2d: _our_conv,
     layers.SeparableConv2d: _separable,
     layers.MaxPool2d: _max_pool,
@@ -177,6 +177,7 @@ MODULES: dict[type[nn.Module], Callable[[Any], Given]] = {
         {"units": m.out_features, "p": m.p, "bias": m.bias is not None},
     ),
     layers.Scale: lambda m: ("SCALE", {"factor": m.factor}),
+    layers.DropConnectConv2d: lambda m: None,  # in eval mode, which is traced, it looks like any convolution
     layers.StochasticDepth: lambda m: ("DROPPATH", {"p": m.p}) if m.p else ("SKIP", {}),
     layers.SqueezeExcite: lambda m: ("SE", {"reduction": _reduction(m)}),
 }
@@ -219,4 +220,5 @@ def _shortest_padding(unit: str, args: Args) -> Any:
 
 
 def unsayable(what: str, path: str) -> UsageError:
+    """The error for an operation that no unit stands for."""
     return UsageError(f"a diagram has no word for {what} at {path or 'the network itself'}")
