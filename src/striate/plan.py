@@ -108,7 +108,15 @@ def _factory(name: str) -> Plan:
     accepted = inspect.signature(factory).parameters
 
     def make(shape: Shape, num_classes: int | None) -> "nn.Module":
+        from torch import nn
+
         known = {"num_classes": num_classes, "in_chans": shape[0]}
-        return factory(**{k: v for k, v in known.items() if k in accepted and v is not None})
+        try:
+            network = factory(**{k: v for k, v in known.items() if k in accepted and v is not None})
+        except TypeError as error:
+            raise UsageError(f"{name} can't be called: {error}") from error
+        if not isinstance(network, nn.Module):
+            raise UsageError(f"{name} gives a {type(network).__name__}, expected an nn.Module")
+        return network
 
     return Plan(attribute, {"kind": "factory", "name": name}, (None, None, None), make)

@@ -38,7 +38,10 @@ def test_yaml_holds_every_field_and_reads_back_equal():
         ({"opt": "adan"}, "opt: expected", "did you mean adam"),
         ({"sched": "cosin"}, "sched: expected", "did you mean cosine"),
         ({"split": (0.5, 0.2, 0.2)}, "split: shares must be positive and sum to 1", ""),
-        ({"device": "tpu"}, "device: expected", ""),
+        ({"device": "tpu"}, "device: expected auto, cpu, mps, cuda or cuda:N, got 'tpu'", ""),
+        ({"img_size": "1,2,3"}, "img_size: expected one side or H,W in pixels, got '1,2,3'", ""),
+        ({"img_size": 0}, "img_size: expected greater than or equal to 1, got 0", ""),
+        ({"img_size": "10000"}, "img_size: expected less than or equal to 4096", ""),
     ],
 )
 def test_a_bad_field_is_named_with_what_was_expected(settings, message, hint):

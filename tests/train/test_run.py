@@ -66,6 +66,18 @@ def test_evaluate_gives_what_training_reported(run):
     assert again.loss == pytest.approx(run.summary["test_loss"], rel=1e-5)
 
 
+def test_other_data_is_taken_whole(run, tmp_path):
+    digits = load("digits", split=(1.0, 0.0, 0.0)).train
+    rows = range(0, 1797, 9)
+    x, y = digits.read(rows)[:, 0].numpy(), digits.labels[list(rows)]
+    np.savez(tmp_path / "some.npz", x=x, y=y)
+    np.savez(tmp_path / "divided.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    whole = run.evaluate(str(tmp_path / "some.npz"))
+    assert len(whole) == 200
+    np.testing.assert_array_equal(np.bincount(whole.labels), np.bincount(y))
+    assert len(run.evaluate(str(tmp_path / "divided.npz"))) == 50
+
+
 def test_the_weights_kept_are_those_of_the_best_validation_epoch(run):
     best = max(run.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert run.summary["best_epoch"] == best["epoch"]

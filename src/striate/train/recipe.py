@@ -1,7 +1,8 @@
 """The recipe: everything that decides how a run goes, validated, and saved with the run."""
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -12,6 +13,7 @@ Optimiser = Literal[
     "gd", "sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "muon"
 ]
 Schedule = Literal["constant", "step", "cosine", "one-cycle"]
+Side = Annotated[int, Field(ge=1, le=4096)]
 Loss = Literal["cross-entropy", "binary-cross-entropy"]
 
 
@@ -37,7 +39,7 @@ class Recipe(BaseModel):
     augment: Literal["none", "shift", "shift-flip"] = Field(
         "shift", description="random moves of training images"
     )
-    img_size: tuple[int, int] | None = Field(
+    img_size: tuple[Side, Side] | None = Field(
         None, description="height and width; default: what the network asks for"
     )
     in_chans: Literal[1, 3] | None = Field(None, description="channels; default: what the network asks for")
@@ -48,7 +50,7 @@ class Recipe(BaseModel):
         0.3, ge=0, description="weight of auxiliary heads in the loss, where a network has them"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="decides splits, weights, order and augmentation")
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where to compute")
+    device: str = Field("auto", description="where to compute: auto, cpu, mps, cuda or cuda:N")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the layers")
     workers: int = Field(2, ge=0, le=256, description="threads that read and decode images")
 
@@ -59,7 +61,16 @@ class Recipe(BaseModel):
         if isinstance(value, str):
             value = value.replace("x", ",").split(",")
         sides = value if isinstance(value, list | tuple | None) else [value]
+        if sides is not None and len(sides) not in (1, 2):
+            raise ValueError("one side or H,W in pixels")
         return tuple(sides) * 2 if sides is not None and len(sides) == 1 else value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+            raise ValueError("auto, cpu, mps, cuda or cuda:N")
+        return value
 
     @field_validator("split", mode="before")
     @classmethod

@@ -85,8 +85,8 @@ class Run:
     def dataset(self, source: str | None = None) -> DataSet:
         """The run's data in the run's own splits, or another data set read as the run read its own."""
         if source is not None:
-            other = self.recipe.model_copy(update={"data": source})
-            return open_data(other, preprocess=self.model().preprocess)
+            whole = self.recipe.model_copy(update={"data": source, "split": (1.0, 0.0, 0.0)})
+            return open_data(whole, preprocess=self.model().preprocess)
         try:
             splits = json.loads((self.folder / "splits.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -94,14 +94,19 @@ class Run:
         return open_data(self.recipe, splits)
 
     def evaluate(self, data: "str | DataSet | None" = None, split: str = "test") -> Evaluation:
-        """Metrics of the best network on a split of the run's own data, or of other data of the same classes."""
+        """Metrics of the best network on a split of the run's own data, or on other data of the same classes.
+
+        Other data is taken whole where it has no test split of its own.
+        """
         model, found = self.model(), data if isinstance(data, DataSet) else self.dataset(data)
         if found.classes != model.classes:
             raise DataError(
                 f"the run knows the classes {list(model.classes)}, the data has {list(found.classes)}"
             )
         engine = model.engine(self.recipe.device, self.recipe.precision)
-        return evaluate(engine, found.parts()[split], found.classes, self.recipe.workers)
+        whole = isinstance(data, str) and split == "test" and not len(found.test)
+        images = found.train if whole else found.parts()[split]
+        return evaluate(engine, images, found.classes, self.recipe.workers)
 
 
 def train(

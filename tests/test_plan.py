@@ -1,0 +1,75 @@
+"""What a network word means."""
+
+import pytest
+import torch
+from torch import nn
+
+from striate.errors import UsageError
+from striate.net import resolve
+from striate.plan import plan
+
+
+def small(num_classes=10, in_chans=3):
+    """A network as users of other libraries write them."""
+    return nn.Sequential(nn.Conv2d(in_chans, 4, 3), nn.Flatten(), nn.LazyLinear(num_classes))
+
+
+def no_network():
+    """Not a network."""
+    return 7
+
+
+def needs_more(width):
+    """Cannot be called without an argument."""
+    return nn.Linear(width, 2)
+
+
+def test_a_zoo_name_is_built_for_the_channels_and_classes_asked_for():
+    net = resolve("lenet5", (3, 32, 32), 7)
+    assert net.module(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+    assert net.name == "lenet5"
+    assert plan("lenet5").wants == (1, 32, 32)
+
+
+def test_a_diagram_asks_for_its_own_input():
+    text = "INPUT(8,6,2) => FC(5)"
+    assert plan(text).wants == (2, 8, 6)
+    assert resolve(text).input_shape == (2, 8, 6)
+    assert plan("INPUT => FC").wants == (None, None, None)
+    with pytest.raises(UsageError, match="unknown input size"):
+        resolve("INPUT => FC(5)")
+
+
+def test_a_diagram_file_is_called_by_its_name(tmp_path):
+    (tmp_path / "tiny.diagram").write_text("# a comment\nINPUT(8,8,1)\n=> FC(3)\n")
+    net = resolve(str(tmp_path / "tiny.diagram"))
+    assert (net.name, net.module(torch.zeros(2, 1, 8, 8)).shape) == ("tiny", (2, 3))
+
+
+def test_a_factory_gets_what_it_takes():
+    net = resolve(f"{__name__}:small", (1, 8, 8), 4)
+    assert net.module(torch.zeros(1, 1, 8, 8)).shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("lenet6", "no network is called 'lenet6'"),
+        ("nothing.diagram", "no diagram file at nothing.diagram"),
+        ("no_such_module:f", "can't find no_such_module:f"),
+        ("os:no_such_name", "can't find os:no_such_name"),
+        ("os:getpid", "gives a int, expected an nn.Module"),
+    ],
+)
+def test_a_word_that_means_nothing_is_refused_in_one_line(word, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve(word, (1, 32, 32))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("no_network", "gives a int"), ("needs_more", "can't be called")]
+)
+def test_a_factory_that_is_none(name, message):
+    with pytest.raises(UsageError, match=message):
+        resolve(f"{__name__}:{name}", (1, 8, 8))
