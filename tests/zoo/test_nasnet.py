@@ -1,0 +1,59 @@
+import pytest
+import torch
+from torch import nn
+
+from striate import zoo
+from striate.layers import AvgPool2d, MaxPool2d
+from striate.layers.nas_cell import Cell
+from striate.zoo.nasnet import KERAS, zero_padded
+
+
+def on_meta(name: str, **options) -> nn.Module:
+    with torch.device("meta"):
+        return zoo.build(name, **options).eval()
+
+
+@pytest.mark.parametrize(("name", "n", "c"), [("nasnet_mobile", 4, 44), ("nasnet_large", 6, 168)])
+def test_cells_widen_where_they_reduce(name, n, c):
+    """n @ 24 c: arXiv:1707.07012, section 4.2; each normal cell gives 6 times its filters, each reduction 4 times."""
+    net = on_meta(name)
+    widths = [[cell.c_out for cell in stage] for stage in net.stages]
+    assert widths == [[6 * c] * n, [8 * c] + [12 * c] * n, [16 * c] + [24 * c] * n]
+
+
+@pytest.mark.parametrize("name", ["nasnet_mobile", "nasnet_large"])
+def test_what_the_cell_after_a_reduction_reads(name):
+    """In the mobile network the reduction's own input, in the large one what the reduction had read before it."""
+    net, read, given = on_meta(name), [], []
+    for stage in net.stages:
+        for cell in stage:
+            cell.register_forward_pre_hook(lambda _m, x: read.append(x))
+            cell.register_forward_hook(lambda _m, _x, y: given.append(y))
+    net(torch.empty(1, 3, 64, 64, device="meta"))
+    for stage in net.stages[1:]:
+        i = [cell for s in net.stages for cell in s].index(stage[0])
+        x, p = read[i + 1]
+        assert x is given[i]
+        assert p is read[i][1 if name == "nasnet_large" else 0]
+
+
+def test_the_stem_has_two_reduction_cells_of_a_quarter_and_half_the_filters():
+    net = on_meta("nasnet_large")
+    assert [net.stem.cell1.c_out, net.stem.cell2.c_out] == [4 * 168 // 4, 4 * 168 // 2]
+    assert all(isinstance(m, Cell) and m.stride == 2 for m in (net.stem.cell1, net.stem.cell2))
+
+
+def test_keras_lets_zeros_compete_in_strided_pools():
+    x = torch.full((1, 1, 4, 4), -2.0)
+    strided = {pool: zero_padded(pool, 3)(1, 1, 2)(x)[0, 0] for pool in (MaxPool2d, AvgPool2d)}
+    assert strided[MaxPool2d].tolist() == [[-2, 0], [0, 0]]
+    torch.testing.assert_close(strided[AvgPool2d], -2 * torch.tensor([[1, 2 / 3], [2 / 3, 4 / 9]]))
+    assert (zero_padded(MaxPool2d, 3)(1, 1, 1)(x) == -2).all()
+    assert KERAS == {"zero_padded_pools": True}
+
+
+def test_no_operation_runs_on_the_default_pools_border():
+    net = zoo.build("nasnet_mobile", num_classes=2).stem.cell1
+    x = torch.full((1, 1, 4, 4), -2.0)
+    assert (net.blocks[1].left(x) == -2).all()
+    assert (net.blocks[2].left(x) == -2).all()
