@@ -134,7 +134,7 @@ def open_cache(kind: str, digests: Digests, preprocess: Preprocess, limit: int |
     """`off`, `ram` or `disk`; None as well where the disk doesn't take it."""
     n = len(digests)
     if kind == "ram":
-        return RamCache(n, preprocess.shape, _memory() // 2 if limit is None else limit)
+        return RamCache(n, preprocess.shape, memory() // 2 if limit is None else limit)
     if kind == "disk" and hasattr(os, "preadv"):
         with suppress(OSError):
             return DiskCache(
@@ -143,7 +143,7 @@ def open_cache(kind: str, digests: Digests, preprocess: Preprocess, limit: int |
     return None
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes of memory that this machine has."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

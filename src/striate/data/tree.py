@@ -45,15 +45,16 @@ def is_image(path: str) -> bool:
 
 @dataclass
 class Folder:
-    """A directory. Links are followed wherever they lead, but never in a circle."""
+    """A directory. Links to folders are followed wherever they lead, but never in a circle."""
 
     root: str
+    follow_links: bool = True
 
     @cached_property
     def _found(self) -> tuple[list[str], list[str]]:
         files: list[str] = []
         folders: list[str] = []
-        for path, is_folder in _walk(self.root, "", ()):
+        for path, is_folder in _walk(self.root, "", (), self.follow_links):
             (folders if is_folder else files).append(path)
         return sorted(files), sorted(folders)
 
@@ -70,7 +71,9 @@ class Folder:
         return read_file(os.path.join(self.root, path))
 
 
-def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, bool]]:
+def _walk(
+    folder: str, prefix: str, above: tuple[tuple[int, int], ...], follow: bool
+) -> Iterator[tuple[str, bool]]:
     try:
         info = os.stat(folder)
         entries = list(os.scandir(folder))
@@ -83,8 +86,8 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
         if is_junk(entry.name):
             continue
         path = prefix + entry.name
-        if entry.is_dir():
+        if entry.is_dir(follow_symlinks=follow):
             yield path, True
-            yield from _walk(entry.path, path + "/", (*above, here))
-        else:
+            yield from _walk(entry.path, path + "/", (*above, here), follow)
+        elif not entry.is_dir():
             yield path, False
