@@ -11,14 +11,13 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from striate.anatomy.cost import macs
-from striate.anatomy.receptive_field import receptive_fields
-from striate.diagram.graph import trace
+from striate.anatomy import anatomy
 from striate.zoo import Card, build
 from striate.zoo.registry import GOLDEN, card_fields, registered
 
@@ -70,22 +69,15 @@ def measure(card: Card) -> dict[str, Any]:
     """Everything that can be known of a network without doing its arithmetic."""
     with torch.device("meta"):
         net = build(card.name).eval()
-    graph = trace(net, card.input)
-    last = max(node.id for node in graph.nodes if node.path.startswith("stages"))
-    field = receptive_fields(graph)[last]
+    seen = anatomy(net, card.input)
     return {
         **card_fields(card),
-        "params_with_statistics": card.params + 2 * normed_channels(net),
-        "macs": sum(macs(node, graph) or 0 for node in graph.nodes),
-        "receptive_field": list(field.size(card.input[1:]) or ()) if field.local else None,
+        "params_with_statistics": seen.params_keras,
+        "macs": seen.macs,
+        "receptive_field": list(seen.receptive_field) if seen.receptive_field else None,
         "stages": stage_shapes(net, card.input),
-        "bytes": sum(t.numel() * t.element_size() for t in net.state_dict().values()),
+        "bytes": seen.disk_bytes,
     }
-
-
-def normed_channels(net: nn.Module) -> int:
-    """Channels under batch norm: each has a running mean and a running variance."""
-    return sum(m.num_features for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
 def stage_shapes(net: nn.Module, shape: tuple[int, int, int]) -> dict[str, list[int]]:
@@ -102,22 +94,21 @@ def _keep_shape(shapes: dict[str, list[int]], name: str, _module: nn.Module, _gi
     shapes[name] = list((y if isinstance(y, torch.Tensor) else y[0]).shape[1:])
 
 
-def latency(name: str, times: int = 9) -> float:
-    """Milliseconds for one image, the fastest of several passes: what else ran cannot have made it faster."""
-    net = build(name).eval()
-    x = torch.randn(1, *registered()[name].input)
+def latency(name: str, passes: int = 7) -> float:
+    """Milliseconds of one core for one image, the median of several passes; what else runs is not counted."""
+    net, x = build(name).eval(), torch.randn(1, *registered()[name].input)
     spent = []
     with torch.inference_mode():
-        for _ in range(times):
-            start = time.perf_counter()
+        for _ in range(passes):
+            start = time.process_time()
             net(x)
-            spent.append(1000 * (time.perf_counter() - start))
-    return min(spent)
+            spent.append(1000 * (time.process_time() - start))
+    return median(spent)
 
 
 def document(golden: dict[str, dict[str, Any]], latencies: dict[str, float]) -> str:
     """docs/zoo.md."""
-    machine = f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}"
+    machine = f"{cpu()}, torch {torch.__version__.split('+')[0]}"
     return TEXT.format(
         count=len(golden),
         machine=machine,
@@ -215,7 +206,7 @@ Keras counts as parameters what batch norm does not train too, its running means
 networks have weights that ours lack by default, a bias in front of every norm (ResNet v1), or lack one of
 ours, the scale of the norms (Inception). "Keras counts" is our network counted by Keras' rule, and agrees with
 Keras' page in every row. Top-1, top-5, MB and depth (in layers as Keras counts them) are what that page says
-of its weights. Latency is one image through the network as built, in float32, the fastest of nine passes:
+of its weights. Latency is the time that one core spends on one image, in float32, with the network as built:
 {machine}.
 
 {keras_head}
@@ -248,6 +239,7 @@ def main() -> None:
     golden = {name: measure(card) for name, card in registered().items()}
     GOLDEN.write_text(as_json(golden))
     print(f"{GOLDEN}: {len(golden)} networks", file=sys.stderr)
+    torch.set_num_threads(1)
     latencies = {name: latency(name) for name in KERAS}
     DOCS.write_text(document(golden, latencies))
     print(f"{DOCS}: latencies of {len(latencies)} networks", file=sys.stderr)
