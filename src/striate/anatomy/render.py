@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from striate.anatomy.anatomy import Anatomy, Pair, Row
     from striate.anatomy.memory import Memory
 
-FORMULA, FIELD, ACTIVATIONS = 100, 66, 120  # the terminal widths from which these columns are shown
+TYPE, FIELD, FORMULA, ACTIVATIONS = 56, 66, 100, 120  # the terminal widths from which these columns are shown
 
 
 def render(a: Anatomy, width: int = 100, memory: Memory | None = None) -> RenderableType:
@@ -28,9 +28,10 @@ def render(a: Anatomy, width: int = 100, memory: Memory | None = None) -> Render
 
 def _rows(a: Anatomy, width: int) -> Table:
     table = Table(title=_title(a), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", overflow="fold", ratio=3 if width < FIELD else None)
-    table.add_column("type", style="cyan")
-    table.add_column("output", justify="right")
+    table.add_column("layer", overflow="fold")
+    if width >= TYPE:
+        table.add_column("type", style="cyan", overflow="fold")
+    table.add_column("output", justify="right", overflow="fold")
     table.add_column("params", justify="right", style="green")
     if width >= FORMULA:
         table.add_column("= formula", style="dim", overflow="fold")
@@ -42,7 +43,8 @@ def _rows(a: Anatomy, width: int) -> Table:
         table.add_column("memory", justify="right", style="blue")
     for row, following in pairwise((*a.rows, None)):
         assert row is not None
-        cells = [row.name, row.type, _shape(row.output), f"{row.params:,}" if row.params else ""]
+        cells = [row.name, *[row.type] * (width >= TYPE), _shape(row.output)]
+        cells += [f"{row.params:,}" if row.params else ""]
         cells += [row.formula] * (width >= FORMULA)
         cells += ["unknown" if row.macs is None else f"{row.macs:,}" if row.macs else ""]
         cells += [human_pair(row.receptive_field), human_pair(row.jump)] * (width >= FIELD)
