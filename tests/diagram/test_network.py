@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -88,6 +89,20 @@ def test_a_seed_repeats_the_weights() -> None:
 def _seeded(seed: int, text: str) -> list[torch.Tensor]:
     torch.manual_seed(seed)
     return list(build(text).state_dict().values())
+
+
+def test_a_slice_and_a_copy_are_networks() -> None:
+    net = build("INPUT(8,8,3) => CONV(4) => [RELU]*n => GAP", n=1)
+    assert copy.deepcopy(net).bindings == {"n": 1}
+    assert isinstance(net[:2], Network)
+    assert list(net[:2].state_dict()) == ["conv1.weight", "conv1.bias"]
+
+
+def test_networks_are_made_where_the_caller_says() -> None:
+    with torch.device("meta"):
+        net = build("INPUT(8,8,3) => CONV(4) => BN => SEPCONV(4) => FC(2)")
+    assert {p.device.type for p in net.parameters()} == {"meta"}
+    assert {p.device.type for p in build("INPUT(8,8,3) => CONV(4)").parameters()} == {"cpu"}
 
 
 def test_notes_come_with_the_network() -> None:

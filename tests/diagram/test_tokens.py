@@ -8,6 +8,10 @@ def kinds(text: str) -> list[str]:
     return [token.kind for token in tokenise(text)]
 
 
+def test_what_editors_and_web_pages_leave_behind_is_space() -> None:
+    assert kinds("\ufeffINPUT\u00a0=>\r\n\tCONV") == ["name", "arrow", "name", "end"]
+
+
 def test_every_kind_of_token() -> None:
     assert kinds("CONV(64, 1x7) => # comment => ignored\n[a->b]*2?") == [
         *("name", "(", "number", ",", "size", ")", "arrow"),

@@ -8,6 +8,7 @@ biases at 0. All draws come from torch's global generator, so `torch.manual_seed
 from collections import Counter, OrderedDict
 from typing import Any
 
+import torch
 from torch import nn
 
 from striate import layers
@@ -24,11 +25,14 @@ class Network(nn.Sequential):
     """
 
     diagram: str = ""
-    bindings: dict[str, Any]
     input_shape: Shape = ()
     num_classes: int | None = None
     classifier: str | None = None  # the name of the dense layer that gives the logits
     notes: tuple[str, ...] = ()
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__(*modules)
+        self.bindings: dict[str, Any] = {}
 
 
 class Block(nn.Sequential):
@@ -56,7 +60,6 @@ def assemble(planned: Plan) -> Network:
     """The modules of a plan."""
     after = following(planned.flow)
     network = Network(_children(planned.flow, after))
-    network.bindings = {}
     network.input_shape, network.num_classes = planned.input_shape, planned.num_classes
     network.notes = planned.notes
     last = next(
@@ -87,10 +90,21 @@ def _module(node: Step | Merge | Group, after: dict[int, Any]) -> tuple[str, nn.
             merge = layers.Add if op == "+" else layers.Concat
             parts = [nn.Sequential(_children(b, after)) if b else nn.Identity() for b in branches]
             return ("add" if op == "+" else "concat"), merge(*parts)
-        case Step(unit, args, x):
-            module = UNITS[unit].make(layers, x, args)
-            layers.initialise(module, _scheme(node, after))
-            return UNITS[unit].called, module
+        case Step(unit):
+            return UNITS[unit].called, _layer(node, after)
+
+
+def _layer(step: Step, after: dict[int, Any]) -> nn.Module:
+    """The layer of a step, its weights drawn once: torch's own start is skipped."""
+    make = UNITS[step.unit].make
+    if "bias" not in step.args:
+        module: nn.Module = make(layers, step.x, step.args)
+        return module
+    with torch.device("meta"):
+        module = make(layers, step.x, step.args)
+    module.to_empty(device=torch.get_default_device())
+    layers.initialise(module, _scheme(step, after))
+    return module
 
 
 def _scheme(step: Step, after: dict[int, Any]) -> str:

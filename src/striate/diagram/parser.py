@@ -47,8 +47,8 @@ DEEPEST = 50  # brackets within brackets
 def parse(text: str) -> Diagram:
     """The syntax tree of `text`, with every unit, block and argument name checked.
 
-    >>> parse("INPUT(28,28,1) => [CONV => RELU]*N => FC(10)").free
-    {'N': Place(offset=32)}
+    >>> list(parse("INPUT => [[CONV => RELU]*N => POOL?]*M => [FC => RELU]*K => FC").free)
+    ['N', 'pool', 'M', 'K']
     """
     return _Parser(text).diagram()
 

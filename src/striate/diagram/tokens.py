@@ -10,7 +10,7 @@ from striate.diagram.place import DiagramError, Place
 LONGEST = 100_000  # characters
 LONGEST_NAME = 60
 PATTERN = re.compile(
-    r"""(?P<space>   \s+ | \#[^\n]* )
+    r"""(?P<space>   [\s\u00a0\ufeff]+ | \#[^\n]* )
       | (?P<arrow>   => | -> )
       | (?P<size>    \d+x\d+ (?![A-Za-z_0-9.]) )
       | (?P<number>  (?: \d+\.?\d* | \.\d+ ) (?: [eE][+-]?\d+ )? (?![A-Za-z_0-9.]) )
