@@ -1,7 +1,7 @@
 """Ours against the same network of a peer, weight for weight.
 
 The peer gets random weights and random batch-norm statistics, ours a copy; then the logits in eval mode and the
-gradients of a loss in train mode must be the same, in both precisions.
+gradients of a loss in train mode must be the same, in single and in double precision.
 """
 
 import gc
@@ -13,17 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
 class Peer(Protocol):
-    """The peer's network in its own names.
-
-    `same_kernels`: it calls the operators that ours calls. Else rounding decides at the kinks of ReLU, and in single
-    precision gradients are 1 % to 2 % off, which is how far ours are from those of ours in double precision.
-    """
-
-    same_kernels: bool
+    """The peer's network in its own names."""
 
     def to(self, dtype: torch.dtype) -> None: ...
     def copy_into(self, ours: nn.Module) -> None: ...
@@ -35,8 +29,6 @@ class Peer(Protocol):
 
 class TorchPeer:
     """A network of torchvision or timm."""
-
-    same_kernels = True
 
     def __init__(self, net: nn.Module, load: Callable, export: Callable) -> None:
         self.net, self.load, self.export = net, load, export
@@ -52,7 +44,7 @@ class TorchPeer:
         return self.net.eval()(x)
 
     def all_logits(self, x: Tensor) -> list[Tensor]:
-        self.net.zero_grad()
+        self.net.zero_grad(set_to_none=True)
         outputs = self.net.train()(x)
         if isinstance(outputs, Tensor):
             return [outputs]
@@ -79,17 +71,30 @@ def torch_peer() -> type[TorchPeer]:
 @pytest.fixture
 def same_network() -> Iterator[Callable[[nn.Module, Peer, tuple[int, ...]], None]]:
     def check(ours: nn.Module, peer: Peer, shape: tuple[int, ...]) -> None:
+        image, mine, theirs = torch.randn(shape), {}, {}
         for dtype in TOLERANCE:
             ours.to(dtype)
             peer.to(dtype)
             peer.copy_into(ours)
-            logits = logits_error(ours, peer, torch.randn(shape, dtype=dtype))
-            print(f"{dtype}: relative error of the logits {logits:.1e}")
-            assert logits <= TOLERANCE[dtype]
-            if dtype == torch.float64 or peer.same_kernels:
-                gradients, where = gradients_error(ours, peer, torch.randn(shape, dtype=dtype))
-                print(f"{dtype}: relative error of the gradients {gradients:.1e}, worst at {where}")
-                assert gradients <= TOLERANCE[dtype], where
+            x = image.to(dtype)
+            error = logits_error(ours, peer, x)
+            print(f"{dtype}: relative error of the logits {error:.1e}")
+            assert error <= TOLERANCE[dtype]
+            mine[dtype], theirs[dtype] = gradients(ours, peer, x)
+        rounding, _ = distance(
+            {key: grad.double() for key, grad in theirs[torch.float32].items()}, theirs[torch.float64]
+        )
+        # Where the peer calls other kernels, rounding decides at the kinks of ReLU, and in single precision its own
+        # gradients are 1 % to 2 % from those in double precision: ours must not be further from it than that.
+        allowed = {
+            torch.float64: TOLERANCE[torch.float64],
+            torch.float32: max(TOLERANCE[torch.float32], 3 * rounding),
+        }
+        for dtype in TOLERANCE:
+            error, where = distance(mine[dtype], theirs[dtype])
+            print(f"{dtype}: relative error of the gradients {error:.1e}, worst at {where}")
+            assert error <= allowed[dtype], where
+        print(f"torch.float32: the peer's gradients are {rounding:.1e} from its own in double precision")
 
     yield check
     gc.collect()  # hundreds of megabytes of weights
@@ -102,17 +107,21 @@ def logits_error(ours: nn.Module, peer: Peer, x: Tensor) -> float:
     return float((mine - theirs).abs().max() / theirs.abs().max())
 
 
-def gradients_error(ours: nn.Module, peer: Peer, x: Tensor) -> tuple[float, str]:
+def gradients(ours: nn.Module, peer: Peer, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Ours and theirs, by their names."""
+    labels = torch.arange(len(x)) % 10
+    loss(all_logits(ours.train(), x), labels).backward()
+    loss(peer.all_logits(x), labels).backward()
+    theirs = {name: grad.clone() for name, grad in peer.gradients().items()}
+    return {name: grad for name, grad in in_their_names(ours, peer).items() if name in theirs}, theirs
+
+
+def distance(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> tuple[float, str]:
     """Norm of the difference over norm, and which parameter it is largest for.
 
     A bias in front of a batch norm has gradient 0 up to rounding, so nothing is relative to less than a thousandth
     of the largest norm.
     """
-    labels = torch.arange(len(x)) % 10
-    loss(all_logits(ours.train(), x), labels).backward()
-    loss(peer.all_logits(x), labels).backward()
-    theirs = peer.gradients()
-    mine = in_their_names(ours, peer)
     least = 1e-3 * max(float(grad.norm()) for grad in theirs.values())
     return max(
         (float((mine[name] - grad).norm()) / max(float(grad.norm()), least), name)
@@ -126,7 +135,7 @@ def in_their_names(ours: nn.Module, peer: Peer) -> Mapping[str, Tensor]:
         for p in ours.parameters():
             p.copy_(p.grad)
     ours.zero_grad()
-    return peer.export(ours)
+    return {name: value.clone() for name, value in peer.export(ours).items()}
 
 
 def all_logits(net: nn.Module, x: Tensor) -> list[Tensor]:
