@@ -1,0 +1,54 @@
+import pytest
+import torch
+from torch import nn
+
+from striate.errors import UsageError
+from striate.layers.chain import chain
+from striate.transfer.state import load_state
+
+
+def net() -> nn.Sequential:
+    return chain(fc=nn.Linear(8, 2), bn=nn.BatchNorm1d(2))
+
+
+NAMES = {"fc": "theirs", "bn": "norm"}
+
+
+def state() -> dict[str, torch.Tensor]:
+    values = {
+        f"{NAMES[key.split('.')[0]]}.{key.split('.')[1]}": torch.randn(v.shape)
+        for key, v in net().state_dict().items()
+    }
+    return {key: value for key, value in values.items() if "num_batches" not in key}
+
+
+def test_a_convolution_fills_a_dense_layer_with_as_many_weights():
+    given = state()
+    given["theirs.weight"] = given["theirs.weight"].reshape(2, 2, 2, 2)
+    ours = net()
+    load_state(ours, NAMES, given, "peer")
+    assert torch.equal(ours.fc.weight, given["theirs.weight"].flatten(1))
+    assert torch.equal(ours.bn.running_var, given["norm.running_var"])
+
+
+def test_a_network_on_the_meta_device_becomes_the_weights():
+    with torch.device("meta"):
+        ours = net()
+    load_state(ours, NAMES, state(), "peer")
+    assert not any(t.is_meta for t in (*ours.parameters(), *ours.buffers()))
+    assert ours.bn.num_batches_tracked == 0
+
+
+def test_nothing_is_copied_when_something_does_not_fit():
+    ours, given = net(), state()
+    before = ours.fc.weight.clone()
+    given["theirs.bias"] = torch.zeros(3)
+    del given["norm.weight"]
+    given["extra.weight"] = given["spare.weight"] = torch.zeros(1)
+    with pytest.raises(UsageError) as caught:
+        load_state(ours, NAMES, given, "peer", spare=("spare.",))
+    assert str(caught.value) == (
+        "these peer weights do not fit: 1 missing (norm.weight); 1 unexpected (extra.weight); "
+        "1 of another shape (theirs.bias: (3,) instead of (2,))"
+    )
+    assert torch.equal(ours.fc.weight, before)
