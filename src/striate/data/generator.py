@@ -119,7 +119,7 @@ class ImageDataGenerator:
         return self.first(x)
 
     def _back(self, x: Tensor) -> Tensor:
-        return x.permute(0, 2, 3, 1).contiguous() if self.data_format == "channels_last" else x
+        return x.permute(0, 2, 3, 1) if self.data_format == "channels_last" else x
 
     # What is drawn for an image, and what is done with it
 

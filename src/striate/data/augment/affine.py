@@ -15,7 +15,7 @@ from striate.data.augment.base import Draw, Transform, like, within, within_pair
 from striate.errors import UsageError, nearest
 
 FILLS = ("constant", "nearest", "reflect", "wrap")
-STEP = 1 << 19  # values warped at a time, so that what lies between stays in the processor's cache
+STEP = 1 << 21  # values warped at a time: memory stays bounded for large batches
 
 
 @dataclass(frozen=True)
