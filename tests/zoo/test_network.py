@@ -67,3 +67,11 @@ def test_he_init_counts_the_connections_that_leave_an_input():
     he_init(grouped)
     assert grouped.weight.var().item() == pytest.approx(2 / 800, rel=0.02)
     assert not grouped.bias.any()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")  # OpenVINO's converter still traces
+def test_a_trace_is_silent_and_not_bound_to_one_size():
+    net = network().eval()
+    traced = torch.jit.trace(net, torch.randn(1, 3, 8, 8))
+    x = torch.randn(2, 3, 9, 11)
+    torch.testing.assert_close(traced(x), net(x))

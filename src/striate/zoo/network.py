@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from math import sqrt
 
+import torch
 from torch import Tensor, nn
 
 from striate.errors import UsageError
@@ -63,6 +64,8 @@ class ZooNet(nn.Module):
 
 def check_input(x: Tensor, in_chans: int, min_side: int, img_size: int | None = None) -> None:
     """Refuse what the network can't digest, in one line, before a layer deep inside does."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return  # sizes are symbols there, and what is exported has none to refuse
     if x.dim() != 4 or x.shape[1] != in_chans:
         raise UsageError(f"expected images (n, {in_chans}, h, w), got {tuple(x.shape)}: check in_chans")
     h, w = x.shape[2:]
