@@ -6,7 +6,7 @@ from torch import nn
 
 from striate import zoo
 from striate.diagram import build, to_svg
-from striate.diagram.svg import COLOURS, GREY
+from striate.diagram.drawing import COLOURS, GREY
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "diagrams"
 SVG = "{http://www.w3.org/2000/svg}"

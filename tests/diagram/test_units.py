@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from striate.diagram import build
+from striate.diagram.drawing import COLOUR
 from striate.diagram.flow import steps
 from striate.diagram.parser import parse
 from striate.diagram.plan import plan
-from striate.diagram.svg import COLOUR
 from striate.diagram.torchcode import CODE
 from striate.diagram.units import UNITS
 

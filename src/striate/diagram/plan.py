@@ -16,7 +16,7 @@ from typing import Any
 from striate.diagram.expand import expand
 from striate.diagram.flow import Flow, Group, Merge, Step, flat, following, halves, is_dense
 from striate.diagram.kinds import LARGEST, Args, Context
-from striate.diagram.place import DiagramError
+from striate.diagram.place import DiagramError, Place
 from striate.diagram.syntax import Diagram
 from striate.diagram.units import UNITS, Shape, window
 from striate.errors import UsageError
@@ -201,6 +201,6 @@ class _Sizer:
             )
 
 
-def _place(step: Step) -> Any:
+def _place(step: Step) -> Place:
     assert step.place is not None
     return step.place

@@ -221,9 +221,9 @@ def _flatten(tidy: list[Node], flatten: Step) -> None:
 
 
 def _is_elementwise(node: Node) -> bool:
-    return isinstance(node, Step) and (
-        node.unit == "DO" or bool(node.unit in UNITS and UNITS[node.unit].before)
-    )
+    if not isinstance(node, Step) or node.unit not in UNITS:
+        return False
+    return node.x == node.y and (node.unit == "DO" or bool(UNITS[node.unit].before))
 
 
 def _grouped(flow: Flow, module: nn.Module) -> Flow:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise, repeat
-from typing import Any
 
 from torch import nn
 
@@ -78,9 +77,8 @@ def _class(classes: Classes, definition: Definition) -> str:
     for entry in component.entries:
         if isinstance(entry, Join):
             for name, branch in zip(entry.names, entry.branches, strict=True):
-                init += (
-                    _attribute(name, [_call(classes, member, slots) for member in branch]) if branch else []
-                )
+                calls = [_call(classes, member, slots) for member in branch]
+                init += _attribute(name, calls) if calls else []
         else:
             init += _attribute(entry.name, [_call(classes, entry, slots)])
     lines = [
@@ -199,9 +197,9 @@ def _wrapped(expression: str, lead: str) -> str:
 class _Run:
     """One attribute of `Net`: a layer, a part, or many of them in a Sequential."""
 
-    lines: tuple[str, ...]
+    lines: list[str]
     statement: _Statement
-    key: Any
+    key: str  # the constructor call; runs that are equal but for their names have the same
 
 
 def _net(classes: Classes, network: tuple[Entry, ...]) -> str:
@@ -223,57 +221,49 @@ def _net(classes: Classes, network: tuple[Entry, ...]) -> str:
 
 def _stages(classes: Classes, network: tuple[Entry, ...]) -> list[_Run]:
     """Three or more neighbours of one class stand in a Sequential."""
+
+    def class_name(entry: Entry) -> str:
+        return classes.of(entry.component).name if isinstance(entry, Part) else ""
+
     runs: list[_Run] = []
     stages = 0
-    for name, group in groupby(
-        network, key=lambda e: classes.of(e.component).name if isinstance(e, Part) else ""
-    ):
-        same = [e for e in group if not isinstance(e, Join)]
-        calls = [_call(classes, e, repeat(None)) for e in same]
-        if name and len(same) > 2:
+    for name, group in groupby(network, key=class_name):
+        alike = [entry for entry in group if not isinstance(entry, Join)]
+        if name and len(alike) > 2:
             stages += 1
-            rows = [classes.own_numbers(e) for e in same]
-            names = list(classes.of(same[0].component).first)  # type: ignore[union-attr]
-            objects = _comprehension(name, names, rows) or calls
-            lines = _attribute(f"stage{stages}", [*objects, ""][: len(objects) + (len(objects) == 1)])
-            runs.append(
-                _Run(
-                    tuple(_stage(f"stage{stages}", objects)),
-                    _Statement((f"stage{stages}",), "", same[-1].y),
-                    lines,
-                )
-            )
+            runs.append(_stage(f"stage{stages}", classes, alike))
         else:
-            runs += [
-                _Run(tuple(_attribute(e.name, [c])), _Statement.of(e), c)
-                for e, c in zip(same, calls, strict=True)
-            ]
+            for entry in alike:
+                call = _call(classes, entry, repeat(None))
+                runs.append(_Run(_attribute(entry.name, [call]), _Statement.of(entry), call))
     return runs
 
 
-def _stage(name: str, objects: list[str]) -> list[str]:
-    if len(objects) == 1:
-        return [f"{INDENT}self.{name} = nn.Sequential({objects[0]})"]
-    return _attribute(name, objects)
+def _stage(name: str, classes: Classes, parts: Sequence[Line | Part]) -> _Run:
+    """Parts of one class in a row."""
+    calls = [_call(classes, part, repeat(None)) for part in parts]
+    shorter = _comprehension(classes, parts)
+    lines = [f"{INDENT}self.{name} = nn.Sequential({shorter})"] if shorter else _attribute(name, calls)
+    return _Run(lines, _Statement((name,), "", parts[-1].y), ", ".join(calls))
 
 
-def _comprehension(name: str, parameters: list[str], rows: list[tuple[Any, ...]]) -> list[str]:
-    """Objects that are all alike, or whose only difference goes up in equal steps."""
+def _comprehension(classes: Classes, parts: Sequence[Line | Part]) -> str:
+    """Objects that are all alike, or whose only difference goes up in equal steps; "" if there is more to say."""
+    rows = [classes.own_numbers(part) for part in parts]
     columns = list(zip(*rows, strict=True))
     moving = [i for i, column in enumerate(columns) if len(set(column)) > 1]
     if not moving:
-        return [f"*({name}({', '.join(map(str, rows[0]))}) for _ in range({len(rows)}))"]
+        return f"*({_call(classes, parts[0], repeat(None))} for _ in range({len(rows)}))"
     column = columns[moving[0]]
     if len(moving) > 1 or not all(isinstance(value, int) for value in column):
-        return []
+        return ""
     step = column[1] - column[0]
     if step < 1 or any(b - a != step for a, b in pairwise(column)):
-        return []
-    parameter = parameters[moving[0]]
-    values = [parameter if i == moving[0] else str(value) for i, value in enumerate(rows[0])]
-    return [
-        f"*({name}({', '.join(values)}) for {parameter} in range({column[0]}, {column[-1] + step}, {step}))"
-    ]
+        return ""
+    assert isinstance(parts[0], Part)
+    parameter = list(classes.of(parts[0].component).first)[moving[0]]
+    call = _call(classes, parts[0], iter([parameter if i in moving else None for i in range(len(columns))]))
+    return f"*({call} for {parameter} in range({column[0]}, {column[-1] + step}, {step}))"
 
 
 def _repeats(runs: list[_Run]) -> list[_Run]:
@@ -295,9 +285,9 @@ def _repeats(runs: list[_Run]) -> list[_Run]:
 def _loop(name: str, run: Repeat[_Run]) -> _Run:
     body = [one.key for one in run.rounds[0]]
     layers = f"({', '.join(body)}{',' * (len(body) == 1)})"
-    lines = (
+    lines = [
         f"{INDENT}self.{name} = nn.Sequential(",
         f"{INDENT}    *(layer for _ in range({run.count}) for layer in {layers})",
         f"{INDENT})",
-    )
+    ]
     return _Run(lines, _Statement((name,), "", run.rounds[-1][-1].statement.y), name)

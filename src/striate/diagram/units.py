@@ -261,8 +261,4 @@ UNITS = {unit.name: unit for unit in _ALL}
 POOLS = frozenset(("POOL", "AVGPOOL", "MINPOOL"))
 DENSE = frozenset(("FC", "DROPCONNECT"))
 # Words that shape the diagram and have no layer of their own.
-FIXED = {
-    "INPUT": ("h", "w", "c"),
-    "SKIP": (),
-    "SOFTMAX": (),
-}
+FIXED: dict[str, tuple[str, ...]] = {"INPUT": ("h", "w", "c"), "SKIP": (), "SOFTMAX": ()}
