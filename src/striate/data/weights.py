@@ -1,0 +1,22 @@
+"""What rare classes count, so that frequent ones don't drown them."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def class_weights(labels: npt.NDArray[Any], k: int) -> npt.NDArray[np.float32]:
+    """n / (k n_c) for class c of k: their mean over the images is 1.    labels (n,), or (n, k) of 0 and 1 -> (k,)
+
+    A class without an image counts 0.
+    """
+    counts = np.bincount(labels, minlength=k) if labels.ndim == 1 else labels.sum(0)
+    present = np.maximum(counts, 1)
+    return np.where(counts > 0, counts.sum() / (k * present), 0).astype(np.float32)
+
+
+def positive_weights(labels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """(n - n_c) / n_c, the `pos_weight` of binary cross-entropy.    labels (n, k) of 0 and 1 -> (k,)"""
+    positive = labels.sum(0)
+    return ((len(labels) - positive) / np.maximum(positive, 1)).astype(np.float32)
