@@ -69,7 +69,9 @@ def test_he_init_counts_the_connections_that_leave_an_input():
     assert not grouped.bias.any()
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")  # OpenVINO's converter still traces
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.trace:DeprecationWarning"
+)  # OpenVINO's converter still traces
 def test_a_trace_is_silent_and_not_bound_to_one_size():
     net = network().eval()
     traced = torch.jit.trace(net, torch.randn(1, 3, 8, 8))

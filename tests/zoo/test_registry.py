@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from torch import nn
 
 from striate import zoo
@@ -86,6 +87,19 @@ def test_bad_arguments_are_one_line(tiny, arguments, message):
         build("tiny", **arguments)
     if "slop" in arguments:
         assert caught.value.hint == "did you mean slope?"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("resnet50", {"stride_on": "2x2"}, "resnet50: stride_on is one of 1x1, 3x3, got '2x2'"),
+        ("alexnet", {"towers": 3}, "alexnet: towers is one of 1, 2, got 3"),
+        ("alexnet", {"dropout": 2.0}, "alexnet: dropout probability has to be between 0 and 1, but got 2.0"),
+    ],
+)
+def test_a_choice_names_its_alternatives(name, arguments, message):
+    with torch.device("meta"), pytest.raises(UsageError, match=re.escape(message)):
+        build(name, **arguments)
 
 
 def test_img_size_builds_the_networks_that_a_flatten_fixes_and_is_checked_for_the_others():

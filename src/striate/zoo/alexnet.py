@@ -10,6 +10,7 @@ Departs  conv1 is padded by 2, so that 224 pixels give the 55 x 55 of Fig. 2 (un
 """
 
 from functools import partial
+from typing import Literal
 
 from torch import nn
 
@@ -21,7 +22,9 @@ from striate.zoo.registry import Card, register
 WIDTHS = {1: (64, 192, 384, 256, 256), 2: (96, 256, 384, 384, 256)}  # conv1 ... conv5, by number of towers
 
 
-def alexnet(num_classes: int = 1000, in_chans: int = 3, towers: int = 1, dropout: float = 0.5) -> ZooNet:
+def alexnet(
+    num_classes: int = 1000, in_chans: int = 3, towers: Literal[1, 2] = 1, dropout: float = 0.5
+) -> ZooNet:
     """Five convolutions, three of them pooled, and three dense layers.
 
     With two `towers` conv2, conv4 and conv5 have two groups, and a response norm follows conv1 and conv2.

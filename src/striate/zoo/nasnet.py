@@ -17,7 +17,7 @@ from striate.layers import AvgPool2d, GlobalAvgPool, MaxPool2d
 from striate.layers.chain import chain
 from striate.layers.geometry import same_pads
 from striate.layers.nas_cell import NASNET_A_NORMAL, NASNET_A_REDUCTION, OPERATIONS, Cell, Operation
-from striate.zoo.network import ZooNet, check_input
+from striate.zoo.network import ZooNet
 from striate.zoo.registry import Card, register
 
 KERAS: dict[str, Any] = {"zero_padded_pools": True}
@@ -59,12 +59,15 @@ class Stage(nn.ModuleList):
         return x, p
 
 
-class NASNet(ZooNet):
-    """A ZooNet whose stages hand on the last two maps instead of one."""
+class Last(nn.Module):
+    """relu(x), x being the last of the two maps."""
 
-    def features(self, x: Tensor) -> Tensor:
-        check_input(x, self.in_chans, self.min_side)
-        return self.stages(self.stem(x))[0]
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+
+    def forward(self, maps: Pair) -> Tensor:
+        return self.relu(maps[0])
 
 
 def build(
@@ -76,13 +79,13 @@ def build(
     in_chans: int,
     dropout: float,
     zero_padded_pools: bool,
-) -> NASNet:
+) -> ZooNet:
     """NASNet-A (n @ penultimate)."""
     operations = {**OPERATIONS, **ZERO_PADDED} if zero_padded_pools else OPERATIONS
     c = penultimate // 24
     stem = Stem(in_chans, stem_width, c, operations)
     c_x, c_p, p_stride = stem.cell2.c_out, stem.cell1.c_out, 2
-    stages = {}
+    stages: dict[str, nn.Module] = {}
     for name, width in {"cells1": c, "cells2": 2 * c, "cells3": 4 * c}.items():
         cells = []
         if name != "cells1":
@@ -93,10 +96,9 @@ def build(
             cells.append(Cell(NASNET_A_NORMAL, c_x, c_p, width, 1, p_stride, operations))
             c_x, c_p, p_stride = cells[-1].c_out, c_x, 1
         stages[name] = Stage(cells, skip_reduction)
-    head = chain(
-        relu=nn.ReLU(), pool=GlobalAvgPool(), drop=nn.Dropout(dropout), fc=nn.Linear(c_x, num_classes)
-    )
-    return NASNet(stem, stages, head, in_chans=in_chans, min_side=3)
+    stages["end"] = Last()
+    head = chain(pool=GlobalAvgPool(), drop=nn.Dropout(dropout), fc=nn.Linear(c_x, num_classes))
+    return ZooNet(stem, stages, head, in_chans=in_chans, min_side=3)
 
 
 class ZeroPadSame(nn.Module):
@@ -128,7 +130,7 @@ ZERO_PADDED = {"average3x3": zero_padded(AvgPool2d, 3), "max3x3": zero_padded(Ma
 @register(Card("nasnet_mobile", "nasnet", "1707.07012", 2017, (3, 224, 224), min_side=3, params=5_289_978))
 def nasnet_mobile(
     num_classes: int = 1000, in_chans: int = 3, dropout: float = 0.5, zero_padded_pools: bool = False
-) -> NASNet:
+) -> ZooNet:
     """NASNet-A (4 @ 1056).
 
     `zero_padded_pools`: the strided pools count their padding as zeros, as Keras' do (`KERAS`), instead of
@@ -140,6 +142,6 @@ def nasnet_mobile(
 @register(Card("nasnet_large", "nasnet", "1707.07012", 2017, (3, 331, 331), min_side=3, params=88_753_150))
 def nasnet_large(
     num_classes: int = 1000, in_chans: int = 3, dropout: float = 0.5, zero_padded_pools: bool = False
-) -> NASNet:
+) -> ZooNet:
     """NASNet-A (6 @ 4032); arguments as `nasnet_mobile`."""
     return build(6, 4032, 96, True, num_classes, in_chans, dropout, zero_padded_pools)

@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from striate.errors import UsageError, nearest
 
@@ -93,7 +93,11 @@ def build(
     for word in given.keys() - taken.keys():
         hint = nearest(word, taken) or f"it takes {', '.join(taken)}"
         raise UsageError(f"{name} takes no argument {word!r}", hint=hint)
-    return builder(**given)
+    _check_choices(name, builder, given)
+    try:
+        return builder(**given)
+    except ValueError as error:  # a rate beyond 1, in torch's words
+        raise error if isinstance(error, UsageError) else UsageError(f"{name}: {error}") from error
 
 
 @cache
@@ -127,6 +131,15 @@ def _builder(name: str) -> tuple[Card, Callable[..., "nn.Module"]]:
     if name not in _registered:
         raise _unknown(name)
     return _registered[name]
+
+
+def _check_choices(name: str, builder: Callable[..., "nn.Module"], given: dict[str, Any]) -> None:
+    """Refuse what is not among the values that a Literal allows."""
+    hints = get_type_hints(builder.func if isinstance(builder, partial) else builder)
+    for word, value in given.items():
+        choices = get_args(hints.get(word))
+        if get_origin(hints.get(word)) is Literal and value not in choices:
+            raise UsageError(f"{name}: {word} is one of {', '.join(map(str, choices))}, got {value!r}")
 
 
 def _matches(card: Card, pattern: str) -> bool:

@@ -22,9 +22,8 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 WIDTHS = (64, 128, 256, 512)
 KERAS: dict[str, Any] = {"stride_on": "1x1", "conv_bias": True, "bn_eps": 1.001e-5}
 
-Block = Callable[
-    [int, int, int], nn.Module
-]  # (c_in, width, stride) -> a block with expansion * width channels
+# (c_in, width, stride) -> a block that ends in expansion * width channels
+Block = Callable[[int, int, int], nn.Module]
 
 
 def resnet(
