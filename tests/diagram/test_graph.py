@@ -157,18 +157,18 @@ def test_parametrised_and_pruned_weights_do_not_become_nodes() -> None:
     assert sorted(graph.nodes[1].params) == sorted(name for name, _ in net[0].named_parameters("0"))
 
 
-@pytest.mark.parametrize("name", ["densenet121", "shufflenet_v2_x1_0", "efficientnet_b0", "vit_b_16"])
+@pytest.mark.parametrize("name", ["densenet121", "shufflenet_v2_x1_0", "efficientnet_b0"])
 def test_shapes_are_those_of_a_real_forward_pass(name: str) -> None:
     net = getattr(torchvision.models, name)().eval()
     shapes: list[tuple[str, tuple[int, ...]]] = []
     for path, module in net.named_modules():
-        if not module._modules and not isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
+        if not module._modules:
             module.register_forward_hook(
                 lambda m, i, y, path=path: shapes.append((path, tuple(y.shape)))  # type: ignore[misc]
             )
-    graph = trace(net, (3, 224, 224))
+    graph = trace(net, (3, 64, 64))
     with torch.no_grad():
-        net(torch.zeros(1, 3, 224, 224))
+        net(torch.zeros(1, 3, 64, 64))
     assert [(layer.path, layer.output.shape) for layer in graph.layers if layer.module is not None] == shapes
 
 
@@ -189,6 +189,8 @@ def test_reasons_are_given_where_a_trace_is_impossible() -> None:
 def test_an_impossible_input_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(TraceError, match="positive whole numbers"):
         trace(nn.Flatten(), shape)
+    with pytest.raises(TraceError, match="no memory holds"):
+        trace(nn.Flatten(), (3, 2**31, 2**31))
 
 
 def test_a_module_that_shapes_cannot_see_into_is_opaque() -> None:

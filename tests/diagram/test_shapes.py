@@ -106,7 +106,7 @@ def test_rules_give_what_torch_gives(net: nn.Module) -> None:
 sizes = st.integers(1, 12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     sizes, sizes, st.integers(1, 5), st.integers(1, 4), st.integers(0, 2), st.integers(1, 2), st.booleans()
 )

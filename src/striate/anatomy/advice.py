@@ -50,9 +50,7 @@ Answer = tuple[str, str] | None  # level, text
 
 def alignment(a: Anatomy) -> Answer:
     """Branches that meet must look at the same place."""
-    return (
-        ("warning", f"{a.refused}: no receptive field can be given") if "not aligned" in a.refused else None
-    )
+    return ("info", f"{a.refused}: no receptive field can be given") if "not aligned" in a.refused else None
 
 
 def receptive_field(a: Anatomy) -> Answer:
@@ -62,9 +60,9 @@ def receptive_field(a: Anatomy) -> Answer:
     dense = a.head == "flatten"
     for rf, side in zip(a.receptive_field, a.image, strict=True):
         if rf * (4 if dense else 1) < side:
-            what = "less than a quarter" if dense else "less than the whole"
+            what = "less than a quarter of the image" if dense else "not the whole image"
             return "warning", (
-                f"the last feature map sees {rf} of {side} pixels, {what} of the image: "
+                f"the last feature map sees {rf} of {side} pixels, {what}: "
                 "more layers, strides or dilation would widen it"
             )
     return None
@@ -101,6 +99,8 @@ def tiling(a: Anatomy) -> Answer:
 
 def first_dense_layer(a: Anatomy) -> Answer:
     """Parameters should not sit in the dense layer that follows the feature maps."""
+    if not any(node.op == "conv2d" for node in a.graph.nodes):
+        return None
     for node in a.graph.nodes:
         if node.op == "linear" and a.source(node, "flatten"):
             count = math.prod(node.args["weight"])
@@ -131,7 +131,8 @@ def large_kernels(a: Anatomy) -> Answer:
 def nonlinearity(a: Anatomy) -> Answer:
     """Two linear layers in a row are one, unless the first makes it narrow (a bottleneck) or is grouped."""
     sources = _linear_sources(a)
-    pairs = [(sources[n.inputs[0]], n) for n in a.graph.nodes if n.op in WEIGHTED]
+    alone = [n for n in a.graph.nodes if n.op in WEIGHTED and len(a.graph.users[n.inputs[0]]) == 1]
+    pairs = [(sources[n.inputs[0]], n) for n in alone]
     found = [(first, second) for first, second in pairs if first and _redundant(first, second)]
     if not found:
         return None
@@ -193,7 +194,7 @@ def odd_kernels(a: Anatomy) -> Answer:
 
 def depth_without_skips(a: Anatomy, limit: int = 20) -> Answer:
     """Beyond about twenty layers plain networks train worse than shallow ones (He et al., 2015, Fig. 1)."""
-    depth = sum(n.op in WEIGHTED for n in a.graph.nodes)
+    depth = sum(n.op in WEIGHTED and not _depthwise(n) for n in a.graph.nodes)
     branches = any(n.op in kinds.MERGE and len(set(n.inputs)) > 1 for n in a.graph.nodes)
     if depth <= limit or branches:
         return None
@@ -236,10 +237,10 @@ def _leftovers(a: Anatomy) -> Iterator[tuple[Node, int, int]]:
 
 
 def _linear_sources(a: Anatomy) -> list[Node | None]:
-    """For each node the weighted layer of which it is a linear function, if it is one."""
+    """For each node the weighted layer of which it, and nothing else, is a linear function."""
     sources: list[Node | None] = []
     for node in a.graph.nodes:
-        ways = [sources[i] for i in node.inputs]
+        ways = [sources[i] if len(a.graph.users[i]) == 1 else None for i in node.inputs]
         linear = node.op in LINEAR or (node.op in ("mul", "div") and len(ways) == 1)
         sources.append(node if node.op in WEIGHTED else ways[0] if linear and all(ways) else None)
     return sources
@@ -255,6 +256,11 @@ def _redundant(first: Node, second: Node) -> bool:
 
 def _last_weighted(a: Anatomy) -> Node | None:
     return next((n for n in reversed(a.graph.nodes) if n.op in WEIGHTED), None)
+
+
+def _depthwise(node: Node) -> bool:
+    """One half of a separable convolution."""
+    return node.args.get("groups", 1) > 1 and node.args["weight"][1] == 1
 
 
 def _outgrown(node: Node, size: tuple[int, ...]) -> bool:

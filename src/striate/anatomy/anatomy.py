@@ -81,6 +81,11 @@ class Anatomy:
         return self._last.size(self.image) if self._last and self.image else None
 
     @property
+    def extent(self) -> Pair | None:
+        """(h, w) from the first to the last pixel that a value of the last map sees, also where `refused`."""
+        return self._last.extent if self._last else None
+
+    @property
     def jump(self) -> Pair | None:
         return self._last.jump if self._last else None
 
@@ -164,6 +169,7 @@ class Anatomy:
             "jump": _plain(self.jump),
             "padding": _plain(self.padding),
             "refused": self.refused or None,
+            "extent": _plain(self.extent),
             "activation_bytes": self.activation_bytes,
             "disk_bytes": self.disk_bytes,
             "unused": self.unused,
@@ -222,7 +228,7 @@ def _row(layer: Layer, count: cost.Parameters, graph: Graph, f: Field, image: Pa
         formula=count.formula,
         macs=None if None in macs else sum(filter(None, macs)),
         comparisons=sum(cost.comparisons(node, graph) for node in layer.nodes),
-        activation_bytes=sum(_bytes(node) for node in layer.nodes) * batch,
+        activation_bytes=batch * _bytes(layer),
         receptive_field=f.size(image),
         jump=f.jump,
         padding=f.padding,
@@ -230,8 +236,9 @@ def _row(layer: Layer, count: cost.Parameters, graph: Graph, f: Field, image: Pa
     )
 
 
-def _bytes(node: Node) -> int:
-    return math.prod(node.shape) * node.itemsize if node.fresh else 0
+def _bytes(layer: Layer) -> int:
+    """Of the output, unless all that the layer does is a view or in place."""
+    return math.prod(layer.output.shape) * layer.output.itemsize if any(n.fresh for n in layer.nodes) else 0
 
 
 def _unused(graph: Graph, module: nn.Module) -> dict[str, int]:

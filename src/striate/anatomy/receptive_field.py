@@ -67,6 +67,12 @@ class Field:
         return None if self.refused or 0 in sizes else (sizes[0], sizes[1])
 
     @property
+    def extent(self) -> tuple[int, int] | None:
+        """(h, w) from the first to the last pixel that a value of the map sees, also where branches disagree."""
+        by_side = {a.side: a for a in self.axes if a is not None}
+        return (by_side[0].size, by_side[1].size) if len(by_side) == 2 else None
+
+    @property
     def jump(self) -> tuple[int, int] | None:
         """Pixels from one value of the map to the next, (h, w)."""
         return (self.local[0].jump, self.local[1].jump) if self.local else None

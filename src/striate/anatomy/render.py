@@ -101,7 +101,8 @@ def _totals(a: Anatomy) -> Text:
 
 def _field(a: Anatomy) -> str:
     if a.refused:
-        return f"refused: {a.refused}"
+        extent = f" (a value sees pixels up to {human_pair(a.extent)} apart)" if a.extent else ""
+        return f"refused: {a.refused}{extent}"
     if not a.receptive_field:
         return "none: the input is no image"
     if not a.padding:

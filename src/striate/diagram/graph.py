@@ -8,6 +8,7 @@ nodes: they don't depend on the image.
 
 import copy
 import functools
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from torch.overrides import TorchFunctionMode
 from striate.diagram.operations import CONSTANTS, TRANSPARENT, canonical, name_of
 from striate.diagram.shapes import Hollow
 from striate.errors import UsageError
+
+LARGEST_INPUT = 2**40  # values; beyond, sizes of later layers no longer fit torch's integers
 
 
 class TraceError(UsageError):
@@ -96,6 +99,10 @@ def trace(
     """
     if not input_shape or any(not isinstance(side, int) or side < 1 for side in (batch, *input_shape)):
         raise TraceError(f"input shape {(batch, *input_shape)}: positive whole numbers are wanted")
+    if math.prod((batch, *input_shape)) > LARGEST_INPUT:
+        raise TraceError(
+            f"input shape {(batch, *input_shape)}: no memory holds {math.prod(input_shape):.2g} values"
+        )
     shadow = meta_copy(module).eval()
     originals = dict(zip(shadow.modules(), _unwrap(module).modules(), strict=True))
     x = torch.empty((batch, *input_shape), dtype=_float_type(shadow), device="meta")
