@@ -73,64 +73,70 @@ def _stage(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _totals(a: Anatomy) -> Text:
-    bound = "at least " if a.unknown else ""
-    lines = [
-        f"parameters      {a.params:,}"
-        + (f", {a.trainable:,} trainable" if a.trainable != a.params else "")
-        + (
-            f" (Keras counts {a.params_keras:,} with running statistics)"
-            if a.params_keras != a.params
-            else ""
-        ),
-        f"multiply-adds   {bound}{a.macs:,} for one image, of convolutions, linear layers and matrix products",
-        f"receptive field {_field(a)}",
-        f"activations     {human_bytes(a.activation_bytes)} for a batch of {a.batch}",
-        f"on disk         {human_bytes(a.disk_bytes)}",
-    ]
-    if a.comparisons:
-        lines.insert(2, f"comparisons     {a.comparisons:,} in max-pooling")
-    if a.unknown:
-        lines.append(f"not counted     {', '.join(a.unknown)}")
-    if a.unused:
-        lines.append(
-            "not used here   " + ", ".join(f"{name} ({n:,} parameters)" for name, n in a.unused.items())
-        )
-    return Text("\n" + "\n".join(lines))
+def _totals(a: Anatomy) -> Table:
+    keras = f" (Keras counts {a.params_keras:,}, with running statistics)"
+    facts = {
+        "parameters": f"{a.params:,}" + keras * (a.params_keras != a.params),
+        "trainable": f"{a.trainable:,}" * (a.trainable != a.params),
+        "not used here": ", ".join(f"{name} ({n:,} parameters)" for name, n in a.unused.items()),
+        "multiply-adds": f"{'at least ' * bool(a.unknown)}{a.macs:,} for one image: convolutions, linear layers, "
+        "matrix products",
+        "not counted": ", ".join(a.unknown),
+        "comparisons": f"{a.comparisons:,} in max-pooling" * bool(a.comparisons),
+        "receptive field": _field(a),
+        "activations": f"{human_bytes(a.activation_bytes)} for a batch of {a.batch}",
+        "on disk": human_bytes(a.disk_bytes),
+    }
+    return _facts(facts)
 
 
 def _field(a: Anatomy) -> str:
     if a.refused:
-        extent = f" (a value sees pixels up to {human_pair(a.extent)} apart)" if a.extent else ""
-        return f"refused: {a.refused}{extent}"
+        return f"refused: {a.refused}" + f"; off centre, a value sees {human_pair(a.extent)} pixels" * bool(
+            a.extent
+        )
     if not a.receptive_field:
         return "none: the input is no image"
-    if not a.padding:
-        return f"{human_pair(a.receptive_field)} pixels"
-    return (
-        f"{human_pair(a.receptive_field)} pixels, one value every {human_pair(a.jump)}; "
-        f"the first looks {human_pair(a.padding)} beyond the image"
-    )
-
-
-def _memory(m: Memory) -> Text:
-    return Text(
-        f"\nto train        {human_bytes(m.training)} at the peak: batch {m.batch}, {m.optimiser}, {m.precision}\n"
-        f"  weights {human_bytes(m.weights)}, gradients {human_bytes(m.gradients)}, "
-        f"optimiser {human_bytes(m.optimiser_state)}, kept for backward {human_bytes(m.kept)}\n"
-        f"to run          {human_bytes(m.inference)}"
-    )
-
-
-def _advice(a: Anatomy) -> Text:
-    text = Text("\nadvice\n", style="bold")
-    for advice in a.advice:
-        mark, style = ("!", "bold red") if advice.level == "warning" else ("-", "dim")
-        text.append(f"  {mark} ", style)
-        text.append(f"{advice.rule}: ", "bold not italic")
-        text.append(f"{advice.text}\n", "not bold")
-    text.rstrip()
+    text = f"{human_pair(a.receptive_field)} pixels"
+    if a.padding and a.jump:
+        text += f", one value every {human_pair(a.jump)}"
+        text += f"; the first looks {human_pair(a.padding)} beyond the image" * any(a.padding)
     return text
+
+
+def _memory(m: Memory) -> Table:
+    parts = f"weights {human_bytes(m.weights)}, gradients {human_bytes(m.gradients)}, "
+    parts += f"optimiser {human_bytes(m.optimiser_state)}, kept for backward {human_bytes(m.kept)}"
+    return _facts(
+        {
+            "to train": f"{human_bytes(m.training)} at the peak: batch {m.batch}, {m.optimiser}, {m.precision}",
+            "of which": parts,
+            "to run": human_bytes(m.inference),
+        }
+    )
+
+
+def _facts(facts: dict[str, str]) -> Table:
+    """Names and texts, what is empty left out."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True, min_width=15)
+    grid.add_column(overflow="fold")
+    grid.add_row()
+    for name, text in facts.items():
+        if text:
+            grid.add_row(name, text)
+    return grid
+
+
+def _advice(a: Anatomy) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row()
+    for advice in a.advice:
+        mark = Text("!", "bold red") if advice.level == "warning" else Text("-", "dim")
+        grid.add_row(mark, Text.assemble((f"{advice.rule}: ", "bold"), advice.text))
+    return grid
 
 
 def _shape(shape: tuple[int, ...]) -> str:
