@@ -45,15 +45,15 @@ def from_keras(array: np.ndarray, layer: nn.Module, key: str) -> Tensor:
     """Keras' array as `layer` has it, unless the number of weights differs."""
     value = torch.tensor(np.asarray(array))
     if value.ndim == 4 and is_depthwise(layer):
-        return value.permute(2, 3, 0, 1).flatten(0, 1)[:, None]
-    if value.ndim == 4:
+        value = value.permute(2, 3, 0, 1).flatten(0, 1)[:, None]
+    elif value.ndim == 4:
         value = value.permute(3, 2, 0, 1)
-        return value.flatten(1) if isinstance(layer, nn.Linear) else value
-    if value.ndim == 2:
+        value = value.flatten(1) if isinstance(layer, nn.Linear) else value
+    elif value.ndim == 2:
         if c := FLATTENED.get(key):
             value = value.unflatten(0, (-1, c)).transpose(0, 1).flatten(0, 1)
-        return value.T
-    return value
+        value = value.T
+    return value.contiguous()
 
 
 def to_keras_layout(value: Tensor, layer: nn.Module, key: str, theirs: str) -> np.ndarray:
@@ -66,7 +66,7 @@ def to_keras_layout(value: Tensor, layer: nn.Module, key: str, theirs: str) -> n
         if c := FLATTENED.get(key):
             value = value.unflatten(1, (c, -1)).transpose(1, 2).flatten(1)
         value = value.T[None, None] if theirs in CONVOLUTIONS else value.T
-    return value.numpy()
+    return value.numpy().copy()
 
 
 def is_depthwise(layer: nn.Module) -> bool:
