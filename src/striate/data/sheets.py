@@ -79,10 +79,10 @@ def preview(
     seed: int = 0,
     **options: Any,
 ) -> Image.Image:
-    """Originals in the first column and what augmentation makes of each beside them."""
+    """Originals in the first column, from all over the training split, and what augmentation makes of each."""
     data = _data(source, options)
     change = Augmentation.of(augment, len(data.classes))
-    rows = np.arange(min(n, len(data.train)))
+    rows = np.unique(np.linspace(0, len(data.train) - 1, n).round().astype(np.int64))
     images = data.train.read(rows)
     labels = torch.from_numpy(data.train.labels[rows])
     generator = torch.Generator().manual_seed(seed)

@@ -58,6 +58,14 @@ def test_crop_is_a_slice_of_the_padded_image(fill: str, numpy_mode: str) -> None
     assert len(seen) > 20
 
 
+def test_padding_as_a_part_of_the_side() -> None:
+    ramp = torch.arange(100, dtype=torch.uint8).expand(200, 1, 40, 100).contiguous()
+    out, _ = RandomCrop(0.07, "nearest")(ramp, torch.zeros(200), draw())
+    assert {int(v) - 50 for v in out[:, 0, 20, 50]} == set(range(-7, 8))
+    out, _ = RandomCrop(0.07, "nearest")(ramp.transpose(2, 3).contiguous(), torch.zeros(200), draw())
+    assert {int(v) - 50 for v in out[:, 0, 50, 20]} == set(range(-7, 8))
+
+
 def test_flips() -> None:
     for transform, dim in ((HorizontalFlip(), 3), (VerticalFlip(), 2)):
         out, _ = transform(PHOTOS, LABELS, draw())

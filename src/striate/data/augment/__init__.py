@@ -26,6 +26,8 @@ __all__ = [
 
 PRESETS: dict[str, tuple[Transform, ...]] = {
     "none": (),
+    "shift": (RandomCrop(0.07, "nearest"),),
+    "shift-flip": (RandomCrop(0.07, "nearest"), HorizontalFlip()),
     "digits": (Affine(rotation=10, width_shift=0.1, height_shift=0.1, zoom=(0.9, 1.1), fill="constant"),),
     "cifar": (RandomCrop(4, "reflect"), HorizontalFlip()),
     "photos": (Affine(rotation=15, width_shift=0.1, height_shift=0.1, zoom=(0.8, 1.2), fill="reflect"),

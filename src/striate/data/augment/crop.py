@@ -15,22 +15,24 @@ PAD_MODES = dict(zip(FILLS, ("constant", "replicate", "reflect", "circular"), st
 
 @dataclass(frozen=True)
 class RandomCrop(Transform):
-    """Pads every side by `padding` pixels and cuts the old size out of it anywhere.
+    """Pads every side by `padding` pixels, or below 1 by that part of it, and cuts the old size out anywhere.
 
     Here `reflect` doesn't repeat the edge, as papers on CIFAR have it.
     """
 
-    padding: int = 4
+    padding: float = 4
     fill: str = "constant"
 
     def __post_init__(self) -> None:
-        within("padding", self.padding, 1, 1024)
+        within("padding", self.padding, 1e-3, 1024)
         check_fill(self.fill)
 
     def __call__(self, images: Tensor, labels: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        top, left = draw.integers(0, 2 * self.padding + 1, 2, len(images))
-        padded = F.pad(images, (self.padding,) * 4, mode=PAD_MODES[self.fill])
-        return windows(padded, top, left, images.shape[2], images.shape[3]), labels
+        n, _, h, w = images.shape
+        down, across = (max(1, round(self.padding * (side if self.padding < 1 else 1))) for side in (h, w))
+        padded = F.pad(images, (across, across, down, down), mode=PAD_MODES[self.fill])
+        top, left = draw.integers(0, 2 * down + 1, n), draw.integers(0, 2 * across + 1, n)
+        return windows(padded, top, left, h, w), labels
 
 
 def windows(images: Tensor, top: Tensor, left: Tensor, h: int, w: int) -> Tensor:
