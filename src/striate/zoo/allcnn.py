@@ -3,7 +3,8 @@
 Idea     A max-pool is a convolution with a fixed p-norm: replace it by a strided convolution, and lose
          nothing.
 Source   Base models A, B, C: Table 1.  What replaces the pool of C: Table 2.  Dropout: section 3.2.1.
-Departs  Nothing; pools round up, so that 32 pixels become 16 and 8 whichever variant halves them.
+Departs  The class maps pass no ReLU: a class that it has silenced on every image never learns again. Pools
+         round up, so that 32 pixels become 16 and 8 whichever variant halves them.
 """
 
 from typing import Literal
@@ -44,7 +45,7 @@ def allcnn(
         conv2=nn.Conv2d(c, c, 1),
         relu2=nn.ReLU(),
     )
-    head = chain(conv=nn.Conv2d(c, num_classes, 1), relu=nn.ReLU(), pool=GlobalAvgPool())
+    head = chain(conv=nn.Conv2d(c, num_classes, 1), pool=GlobalAvgPool())
     return ZooNet(nn.Dropout(input_dropout), stages, head, in_chans=in_chans, min_side=9, init=he_init)
 
 

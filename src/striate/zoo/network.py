@@ -15,8 +15,8 @@ Init = Callable[[nn.Module], None]
 class ZooNet(nn.Module):
     """head(stages(stem(x))), logits always.    (n, c, h, w) -> (n, k)
 
-    `init` is called on every module after construction and on the layer that `reset_head` makes. `img_size`
-    is the side that a flatten before the first dense layer fixes; None where any from `min_side` on will do.
+    `init` is called on every module after construction; the layer that scores the classes then starts even.
+    `img_size` is the side that a flatten before the first dense layer fixes; None where any will do.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class ZooNet(nn.Module):
         self.init = init
         if init is not None:
             self.apply(init)
+            start_even(scorer(head)[1])
 
     def features(self, x: Tensor) -> Tensor:
         """What the head sees.    (n, c, h, w) -> (n, c', h', w')"""
@@ -53,7 +54,7 @@ class ZooNet(nn.Module):
         """Replace the layer that scores the classes by a fresh one for `num_classes`."""
         fresh = replace_scorer(self.head, num_classes)
         if self.init is not None:
-            fresh.apply(self.init)
+            start_even(fresh)
 
     @property
     def num_classes(self) -> int:
@@ -78,12 +79,23 @@ def check_input(x: Tensor, in_chans: int, min_side: int, img_size: int | None = 
 
 def he_init(module: nn.Module) -> None:
     """Convolutions N(0, 2 / outputs of an input), dense N(0, 0.01^2), biases 0.  arXiv:1502.01852, eq. 14."""
-    if not isinstance(module, nn.Conv2d | nn.Linear) or module.weight.is_meta:
-        return  # the meta device has no values, and takes milliseconds a layer to draw none
-    std = sqrt(2 / fans(module)[1]) if isinstance(module, nn.Conv2d) else 0.01
-    nn.init.normal_(module.weight, std=std)
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Conv2d):
+        _normal(module, sqrt(2 / fans(module)[1]))
+    elif isinstance(module, nn.Linear):
+        _normal(module, 0.01)
+
+
+def start_even(layer: nn.Linear | nn.Conv2d) -> None:
+    """N(0, 0.01^2) for the layer that scores the classes: none is preferred before training."""
+    _normal(layer, 0.01)
+
+
+def _normal(layer: nn.Linear | nn.Conv2d, std: float) -> None:
+    if layer.weight.is_meta:
+        return  # nothing to draw there, and torch takes milliseconds a layer to do so
+    nn.init.normal_(layer.weight, std=std)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def scorer(head: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
@@ -92,13 +104,13 @@ def scorer(head: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     return layers[-1]
 
 
-def replace_scorer(head: nn.Module, num_classes: int) -> nn.Module:
+def replace_scorer(head: nn.Module, num_classes: int) -> nn.Linear | nn.Conv2d:
     """Put a fresh layer with `num_classes` outputs where the scorer was, on its device; returns it."""
     if num_classes < 1:
         raise UsageError(f"num_classes must be at least 1, got {num_classes}")
     path, old = scorer(head)
     bias = old.bias is not None
-    fresh: nn.Module
+    fresh: nn.Linear | nn.Conv2d
     if isinstance(old, nn.Linear):
         fresh = nn.Linear(old.in_features, num_classes, bias)
     else:

@@ -5,7 +5,8 @@ Idea     Slide a small perceptron instead of a linear filter (1x1 convolutions),
 Source   mlpconv: section 3.1.  Global average pooling: section 3.2.  Widths, kernels and pools are not in
          the paper: they are those of the authors' definitions (`cifar-10_def`, `nin_imagenet` of the Caffe
          model zoo).
-Departs  Nothing; pools round up, as cuda-convnet and Caffe do, and the class maps pass a ReLU, as there.
+Departs  The class maps pass no ReLU: a class that it has silenced on every image never learns again. Pools
+         round up, as cuda-convnet and Caffe do.
 """
 
 from itertools import pairwise
@@ -29,7 +30,7 @@ def mlpconv(c_in: int, *widths: int, kernel: int, stride: int = 1, padding: int 
 
 def class_maps(c: int, num_classes: int) -> nn.Sequential:
     """A map for every class, averaged.    (n, c, h, w) -> (n, k)"""
-    return chain(cccp=nn.Conv2d(c, num_classes, 1), relu=nn.ReLU(), pool=GlobalAvgPool())
+    return chain(cccp=nn.Conv2d(c, num_classes, 1), pool=GlobalAvgPool())
 
 
 @register(Card("nin", "nin", "1312.4400", 2013, input=(3, 32, 32), min_side=4, params=966_986))
