@@ -74,7 +74,8 @@ TORCH = [
     (Function(lambda x: torch.cat([x, F.relu(x), x.tanh()], 1)), "{ SKIP | RELU | TANH }"),
     (Function(lambda x: sum([x, F.relu(x)])), "{ SKIP + RELU }"),
     (Function(lambda x: x + F.relu(x) + x.tanh()), "{ SKIP + RELU + TANH }"),
-    (nn.Sequential(nn.Identity(), nn.Dropout(0.0), nn.MaxPool2d(1, 1), nn.ReLU()), "RELU"),
+    (nn.Sequential(nn.Identity(), nn.Dropout(0.0), nn.MaxPool2d(1, 1), layers.PadChannels(8, 8), nn.ReLU()), "RELU"),
+    (Function(lambda x: F.relu(1.0 * x)), "RELU"),
 ]  # fmt: skip
 
 

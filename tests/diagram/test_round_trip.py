@@ -139,12 +139,10 @@ def fits(text: str) -> bool:
     return True
 
 
-few = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+few = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
-@few
-@given(diagrams().filter(fits))
-def test_text_to_module_and_back_as_text_and_as_source(text: str) -> None:
+def round_trip(text: str) -> None:
     net = randomised(build(text))
     canonical = to_text(net)
     again = build(canonical)
@@ -154,6 +152,19 @@ def test_text_to_module_and_back_as_text_and_as_source(text: str) -> None:
     assert [t.data_ptr() for t in weights(net)] == [t.data_ptr() for t in net.state_dict().values()]
     same_function(net, again)
     same_function(net, run(to_python(net)))
+
+
+@few
+@given(diagrams().filter(fits))
+def test_text_to_module_and_back_as_text_and_as_source(text: str) -> None:
+    round_trip(text)
+
+
+@pytest.mark.slow
+@settings(few, max_examples=200)
+@given(diagrams().filter(fits))
+def test_many_round_trips(text: str) -> None:
+    round_trip(text)
 
 
 def run(source: str) -> nn.Module:

@@ -57,7 +57,7 @@ def test_long_networks_wrap_and_open_their_branches() -> None:
     text = to_text(build(open_example("googlenet")))
     lines = text.split("\n")
     assert max(map(len, lines)) <= 100
-    assert lines[0].startswith("INPUT(224, 224, 3) => CONV(64, 7, stride=2) => BN(eps=0.001) => RELU")
+    assert lines[0] == "INPUT(224, 224, 3) => CONV(64, 7, stride=2, padding=3) => BN(eps=0.001) => RELU"
     assert lines[3:9] == [
         "=> {",
         "    CONV(64, 1) => BN(eps=0.001) => RELU",

@@ -42,7 +42,7 @@ class Block(nn.Sequential):
 
 
 def build(
-    text: str, input_shape: Shape | None = None, num_classes: int | None = None, **bindings: Any
+    text: str, /, input_shape: Shape | None = None, num_classes: int | None = None, **bindings: Any
 ) -> Network:
     """The network of a diagram; input_shape is (c, h, w), `bindings` are its free names (N=2, pool=True).
 

@@ -75,10 +75,12 @@ def _batch_norm(a: Args, x: Shape, y: Shape) -> Given | None:
 
 def _pad(a: Args, x: Shape, y: Shape) -> Given | None:
     left, right, top, bottom, *channels = (*a["pad"], 0, 0, 0, 0)[: max(4, len(a["pad"]))]
+    if not any(a["pad"]):
+        return "SKIP", {}
     if a["mode"] != "constant" or a["value"] or len(x) != 3:
         return None
     if not channels and min(a["pad"]) >= 0:
-        return ("PAD", {"sides": (top, bottom, left, right)}) if any(a["pad"]) else ("SKIP", {})
+        return "PAD", {"sides": (top, bottom, left, right)}
     appended = not any((left, right, top, bottom)) and len(channels) == 2 and channels[0] == 0
     return ("ZEROS", {"channels": channels[1]}) if appended and channels[1] > 0 else None
 
@@ -86,7 +88,9 @@ def _pad(a: Args, x: Shape, y: Shape) -> Given | None:
 def _times(a: Args, x: Shape, y: Shape) -> Given | None:
     factor = a.get("other")
     number = isinstance(factor, int | float) and not isinstance(factor, bool) and x == y
-    return ("SCALE", {"factor": factor}) if number else None
+    if not number:
+        return None
+    return ("SCALE", {"factor": factor}) if factor != 1 else ("SKIP", {})
 
 
 def _dropout(unit: str) -> Callable[[Args, Shape, Shape], Given]:
