@@ -50,7 +50,9 @@ def test_every_link_inside_the_project_leads_somewhere(page):
 def test_the_page_on_diagrams_names_every_unit_with_its_arguments():
     from striate.diagram.units import UNITS
 
-    rows = [line for line in (ROOT / "docs" / "diagrams.md").read_text().splitlines() if line.startswith("| `")]
+    rows = [
+        line for line in (ROOT / "docs" / "diagrams.md").read_text().splitlines() if line.startswith("| `")
+    ]
     for unit in UNITS.values():
         row = next((r for r in rows if f"`{unit.name}`" in r.split("|")[1]), "")
         missing = [p.name for p in unit.parameters if not re.search(rf"\b{p.name}\b", row)]

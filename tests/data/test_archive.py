@@ -166,3 +166,61 @@ def test_cifar10_jpegs(shared_data: Path) -> None:
     assert data.shape == (3, 32, 32)
     assert [len(p) for p in data.parts().values()] == [45000, 5000, 10000]
     assert np.bincount(data.val.labels).tolist() == [500] * 10
+
+
+@pytest.mark.parametrize("before", [b"", b"#!/bin/sh\nexit\n" * 9])
+@pytest.mark.parametrize("comment", [b"", b"PK\5\6 or not" * 20])
+def test_bytes_before_and_comments_behind(
+    write_folder, tmp_path: Path, before: bytes, comment: bytes
+) -> None:
+    root = write_folder({"a": 3, "b": 3})
+    path = pack(root, tmp_path / "x.zip")
+    with zipfile.ZipFile(path, "a") as z:
+        z.comment = comment.replace(b"PK\5\6", b"PK56")
+    path.write_bytes(before + path.read_bytes())
+    assert load(path).splits() == load(root).splits() | {"name": "x"}
+
+
+def test_zip64_as_it_is_written_to_a_stream(write_folder, tmp_path: Path) -> None:
+    root = write_folder({"a": 3, "b": 3})
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as z:
+        for file in sorted(root.rglob("*.png")):
+            with z.open(zipfile.ZipInfo(str(file.relative_to(root))), "w", force_zip64=True) as member:
+                member.write(file.read_bytes())
+    assert load(tmp_path / "x.zip").splits() == load(root).splits() | {"name": "x"}
+
+
+def test_numbers_beyond_32_bits_are_taken_from_the_extra_field() -> None:
+    from striate.data.archive import _zip64
+
+    extra = struct.pack("<HHL", 0x5455, 4, 7) + struct.pack("<HHQQ", 1, 16, 5 << 32, 6 << 32)
+    full = 0xFFFFFFFF
+    assert _zip64(extra, full, 10, full) == (5 << 32, 10, 6 << 32)
+    assert _zip64(extra, 1, 2, 3) == (1, 2, 3)
+
+
+def test_names_in_other_letters(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as z:
+        z.writestr("кошка/ф.png", b"1")
+        z.writestr("cat/a.png", b"2")
+    archive = Zip(tmp_path / "x.zip")
+    assert archive.files() == ["cat/a.png", "кошка/ф.png"]
+    assert archive.read("кошка/ф.png") == b"1"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_archives_end_in_one_kind_of_error(write_folder, tmp_path: Path, seed: int) -> None:
+    path = pack(write_folder({"a": 4, "b": 4}), tmp_path / "x.zip")
+    whole = path.read_bytes()
+    rng = np.random.default_rng(seed)
+    for _ in range(25):
+        data = bytearray(whole)
+        for at in rng.integers(max(0, len(data) - 900), len(data), 3):
+            data[at] = rng.integers(0, 256)
+        path.write_bytes(data)
+        try:
+            archive = Zip(path)
+            for name in archive.files():
+                archive.read(name)
+        except DataError:
+            pass

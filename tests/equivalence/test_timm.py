@@ -1,10 +1,12 @@
+from functools import partial
+
 import pytest
 import timm
 import torch
 
 from striate import zoo
 from striate.transfer import load_timm, to_timm
-from striate.zoo import inception_v3, resnet_v2, senet, xception
+from striate.zoo import inception_v3, nasnet, resnet_v2, senet, xception
 
 slow = pytest.mark.slow
 NO_DROPOUT = {"dropout": 0.0}
@@ -24,7 +26,7 @@ CASES = [  # our name, timm's, side, our arguments
     pytest.param("inception_v3", "inception_v3", 107, {**NO_DROPOUT, **inception_v3.TORCHVISION}, marks=slow),
     pytest.param("inception_resnet_v2", "inception_resnet_v2", 107, NO_DROPOUT, marks=slow),
     pytest.param("xception", "legacy_xception", 90, {**NO_DROPOUT, **xception.TIMM}, marks=slow),
-    pytest.param("nasnet_large", "nasnetalarge", 90, NO_DROPOUT, marks=slow),
+    pytest.param("nasnet_large", "nasnetalarge", 90, {**NO_DROPOUT, **nasnet.TIMM}, marks=slow),
 ]
 
 
@@ -32,7 +34,8 @@ CASES = [  # our name, timm's, side, our arguments
 def test_same_as_timm(name, theirs, side, mine, torch_peer, same_network):
     ours = zoo.build(name, num_classes=10, **mine)
     peer = timm.create_model(theirs, num_classes=10)
-    same_network(ours, torch_peer(peer, load_timm, to_timm), (4, 3, side, side))
+    export = partial(to_timm, like=peer.state_dict())
+    same_network(ours, torch_peer(peer, load_timm, export), (4, 3, side, side))
 
 
 @pytest.mark.parametrize(("name", "theirs"), [("vgg16_bn", "vgg16_bn"), ("nasnet_large", "nasnetalarge")])

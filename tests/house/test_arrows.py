@@ -65,14 +65,17 @@ def test_arrows_point_down(path):
 
 
 def test_no_circles_between_files():
-    graph = {name: {m for m in imports(path, lazy=False) if m in MODULES} - {name} for name, path in MODULES.items()}
+    graph = {
+        name: {m for m in imports(path, lazy=False) if m in MODULES} - {name}
+        for name, path in MODULES.items()
+    }
     packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
     for name in graph:  # a package's own __init__ gathers its files; they may not lean on it
         graph[name] = {m for m in graph[name] if not (m in packages and name.startswith(m + "."))}
     done: set[str] = set()
 
     def visit(name, trail):
-        assert name not in trail, f"circle: {' -> '.join([*trail[trail.index(name):], name])}"
+        assert name not in trail, f"circle: {' -> '.join([*trail[trail.index(name) :], name])}"
         if name not in done:
             for m in sorted(graph[name]):
                 visit(m, [*trail, name])

@@ -20,7 +20,9 @@ def documented():
 
 
 def test_every_public_name_has_a_docstring():
-    bare = [f"{p.relative_to(SOURCE)}:{name}" for p, name, doc in documented() if not doc and p.stat().st_size]
+    bare = [
+        f"{p.relative_to(SOURCE)}:{name}" for p, name, doc in documented() if not doc and p.stat().st_size
+    ]
     assert not bare
 
 

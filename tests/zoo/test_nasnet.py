@@ -3,9 +3,7 @@ import torch
 from torch import nn
 
 from striate import zoo
-from striate.layers import AvgPool2d, MaxPool2d
 from striate.layers.nas_cell import Cell
-from striate.zoo.nasnet import KERAS, zero_padded
 
 
 def on_meta(name: str, **options) -> nn.Module:
@@ -47,17 +45,13 @@ def test_the_stem_has_two_reduction_cells_of_a_quarter_and_half_the_filters():
     assert all(isinstance(m, Cell) and m.stride == 2 for m in (net.stem.cell1, net.stem.cell2))
 
 
-def test_keras_lets_zeros_compete_in_strided_pools():
+def test_where_the_padding_of_strided_pools_counts():
+    """Of a map of -2 a mean over padding is nearer to 0, and a zero is the maximum."""
     x = torch.full((1, 1, 4, 4), -2.0)
-    strided = {pool: zero_padded(pool, 3)(1, 1, 2)(x)[0, 0] for pool in (MaxPool2d, AvgPool2d)}
-    assert strided[MaxPool2d].tolist() == [[-2, 0], [0, 0]]
-    torch.testing.assert_close(strided[AvgPool2d], -2 * torch.tensor([[1, 2 / 3], [2 / 3, 4 / 9]]))
-    assert (zero_padded(MaxPool2d, 3)(1, 1, 1)(x) == -2).all()
-    assert KERAS == {"zero_padded_pools": True}
-
-
-def test_no_operation_runs_on_the_default_pools_border():
-    net = zoo.build("nasnet_mobile", num_classes=2).stem.cell1
-    x = torch.full((1, 1, 4, 4), -2.0)
-    assert (net.blocks[1].left(x) == -2).all()
-    assert (net.blocks[2].left(x) == -2).all()
+    kept, thirds = [[-2, -2], [-2, -2]], [[-2, -4 / 3], [-4 / 3, -8 / 9]]
+    expected = {"nowhere": (kept, kept), "average": (kept, thirds), "everywhere": ([[-2, 0], [0, 0]], thirds)}
+    for where, (largest, mean) in expected.items():
+        cell = on_meta("nasnet_mobile", padding_counts=where).stem.cell1
+        torch.testing.assert_close(cell.blocks[1].left(x)[0, 0], torch.tensor(largest).float())
+        torch.testing.assert_close(cell.blocks[2].left(x)[0, 0], torch.tensor(mean).float())
+        assert (cell.blocks[3].left(x) == -2).all()  # what doesn't shrink the map leaves its padding out

@@ -156,9 +156,9 @@ def load_timm(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     load_state(module, names, state, "timm", spare=AUXILIARY)
 
 
-def to_timm(module: nn.Module) -> dict[str, Tensor]:
-    """The state dict that timm's network takes."""
-    _, names = choose(module, FAMILIES, "timm")
+def to_timm(module: nn.Module, like: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The state dict that timm's network takes; `like` is one of it, where timm has two (`legacy_seresnet50`)."""
+    _, names = choose(module, FAMILIES, "timm", layers_of(like or {}))
     ours = module.state_dict()
     pairs = keys(module, names)
     return {theirs: _as_there(f"{key}, {theirs}", ours[key]) for key, theirs in pairs.items()}

@@ -8,7 +8,7 @@ Departs  No auxiliary head and no scheduled drop-path.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,8 +20,10 @@ from striate.layers.nas_cell import NASNET_A_NORMAL, NASNET_A_REDUCTION, OPERATI
 from striate.zoo.network import ZooNet
 from striate.zoo.registry import Card, register
 
-KERAS: dict[str, Any] = {"zero_padded_pools": True}
+KERAS: dict[str, Any] = {"padding_counts": "everywhere"}
+TIMM: dict[str, Any] = {"padding_counts": "average"}
 
+PaddingCounts = Literal["nowhere", "average", "everywhere"]
 Pair = tuple[Tensor, Tensor]  # the last cell's output and that of the one before
 
 
@@ -78,10 +80,10 @@ def build(
     num_classes: int,
     in_chans: int,
     dropout: float,
-    zero_padded_pools: bool,
+    padding_counts: PaddingCounts,
 ) -> ZooNet:
     """NASNet-A (n @ penultimate)."""
-    operations = {**OPERATIONS, **ZERO_PADDED} if zero_padded_pools else OPERATIONS
+    operations = {**OPERATIONS, **POOLS[padding_counts]}
     c = penultimate // 24
     stem = Stem(in_chans, stem_width, c, operations)
     c_x, c_p, p_stride = stem.cell2.c_out, stem.cell1.c_out, 2
@@ -113,35 +115,46 @@ class ZeroPadSame(nn.Module):
         return F.pad(x, (left, right, top, bottom))
 
 
-def zero_padded(pool: type[AvgPool2d | MaxPool2d], kernel_size: int) -> Operation:
-    """As Keras pools in reduction cells; where nothing shrinks it leaves the padding out like everybody."""
-
-    def make(c_in: int, c_out: int, stride: int) -> nn.Module:
-        if stride == 1:
-            return pool(kernel_size, 1, "same")
-        return chain(pad=ZeroPadSame(kernel_size, stride), pool=pool(kernel_size, stride))
-
-    return make
+def average_of_zeros(c_in: int, c_out: int, stride: int) -> nn.Module:
+    """3x3 average; if it shrinks the map, its padding counts as zeros."""
+    return AvgPool2d(3, stride, "same", count_include_pad=stride > 1)
 
 
-ZERO_PADDED = {"average3x3": zero_padded(AvgPool2d, 3), "max3x3": zero_padded(MaxPool2d, 3)}
+def max_of_zeros(c_in: int, c_out: int, stride: int) -> nn.Module:
+    """3x3 maximum; if it shrinks the map, the zeros of its padding may win."""
+    if stride == 1:
+        return MaxPool2d(3, 1, "same")
+    return chain(pad=ZeroPadSame(3, stride), pool=MaxPool2d(3, stride))
+
+
+POOLS: dict[str, dict[str, Operation]] = {
+    "nowhere": {},
+    "average": {"average3x3": average_of_zeros},
+    "everywhere": {"average3x3": average_of_zeros, "max3x3": max_of_zeros},
+}
 
 
 @register(Card("nasnet_mobile", "nasnet", "1707.07012", 2017, (3, 224, 224), min_side=3, params=5_289_978))
 def nasnet_mobile(
-    num_classes: int = 1000, in_chans: int = 3, dropout: float = 0.5, zero_padded_pools: bool = False
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    dropout: float = 0.5,
+    padding_counts: PaddingCounts = "nowhere",
 ) -> ZooNet:
     """NASNet-A (4 @ 1056).
 
-    `zero_padded_pools`: the strided pools count their padding as zeros, as Keras' do (`KERAS`), instead of
-    leaving it out like the authors' code and timm.
+    `padding_counts` says in which strided pools the padding takes part as zeros: in none in the authors' code, in
+    the averages in timm's (`TIMM`), in all in Keras' (`KERAS`).
     """
-    return build(4, 1056, 32, False, num_classes, in_chans, dropout, zero_padded_pools)
+    return build(4, 1056, 32, False, num_classes, in_chans, dropout, padding_counts)
 
 
 @register(Card("nasnet_large", "nasnet", "1707.07012", 2017, (3, 331, 331), min_side=3, params=88_753_150))
 def nasnet_large(
-    num_classes: int = 1000, in_chans: int = 3, dropout: float = 0.5, zero_padded_pools: bool = False
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    dropout: float = 0.5,
+    padding_counts: PaddingCounts = "nowhere",
 ) -> ZooNet:
     """NASNet-A (6 @ 4032); arguments as `nasnet_mobile`."""
-    return build(6, 4032, 96, True, num_classes, in_chans, dropout, zero_padded_pools)
+    return build(6, 4032, 96, True, num_classes, in_chans, dropout, padding_counts)
