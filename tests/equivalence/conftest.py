@@ -60,7 +60,7 @@ def randomise(net: nn.Module) -> None:
             nn.init.uniform_(m.weight, 0.5, 1.5)
             nn.init.normal_(m.bias, std=0.1)
             nn.init.normal_(m.running_mean, std=0.1)
-            nn.init.uniform_(m.running_var, 0.5, 1.5)
+            nn.init.uniform_(m.running_var, 1, 4)  # with less a hundred residual blocks blow any rounding up
 
 
 @pytest.fixture
