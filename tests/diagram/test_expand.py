@@ -41,7 +41,7 @@ def test_unbound_names_are_listed_once_with_how_to_bind_them() -> None:
     with pytest.raises(DiagramError) as caught:
         units(NOTES, N=2)
     assert "pool, M and K are not bound" in str(caught.value)
-    assert caught.value.hint == "pass a number for each: pool=1, M=2, K=2"
+    assert caught.value.hint == "give a number for each: pool=1, M=2, K=2, above the network or as arguments"
     assert (caught.value.line, caught.value.column) == (1, NOTES.index("?") + 1)
 
 
@@ -126,3 +126,24 @@ def test_arguments_out_of_range(text: str, words: str) -> None:
     with pytest.raises(DiagramError) as caught:
         units(text)
     assert words in str(caught.value)
+
+
+def test_a_name_gets_its_number_above_the_network_and_the_caller_wins() -> None:
+    text = "N = 2\nrate = 0.25  # of the values\nINPUT(8,8,1) => [CONV]*N => DO(rate) => FC(3)"
+    assert units(text) == ["CONV"] * 2 + ["DO", "FC"]
+    assert units(text, N=3) == ["CONV"] * 3 + ["DO", "FC"]
+    dropout = next(s for s in steps(expand(parse(text), {})[1]) if s.unit == "DO")
+    assert dropout.args["p"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("N = 2 N = 3 INPUT(8,8,1) => [CONV]*N => FC(3)", "already has a value"),
+        ("M = 2 INPUT(8,8,1) => FC(3)", "no name 'M'"),
+        ("N = 2", "expected INPUT"),
+    ],
+)
+def test_a_number_that_is_out_of_place(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        units(text)

@@ -16,7 +16,7 @@ LAYERS = 10_000  # in a network, as well as repeats and uses of blocks
 
 def expand(diagram: Diagram, bindings: Mapping[str, Any]) -> tuple[Step, Flow]:
     """The INPUT and everything after it. A list in `bindings` gives one value each time its name is met."""
-    expander = _Expander(diagram, _check(diagram, bindings))
+    expander = _Expander(diagram, _check(diagram, {**diagram.bound, **bindings}))
     first, *rest = diagram.network.items
     if not isinstance(first, Call):
         raise DiagramError("INPUT is neither repeated nor optional", first.place)
@@ -43,7 +43,11 @@ def _check(diagram: Diagram, bindings: Mapping[str, Any]) -> dict[str, Any]:
         example = ", ".join(f"{name}={1 if name.islower() else 2}" for name in missing)
         plural = "is not bound" if len(missing) == 1 else "are not bound"
         listed = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
-        raise DiagramError(f"{listed} {plural}", free[missing[0]], f"pass a number for each: {example}")
+        raise DiagramError(
+            f"{listed} {plural}",
+            free[missing[0]],
+            f"give a number for each: {example}, above the network or as arguments",
+        )
     for name, value in bindings.items():
         values = value if isinstance(value, list | tuple) else [value]
         if not values or not all(isinstance(v, int | float) and abs(v) <= LARGEST for v in values):

@@ -99,9 +99,16 @@ class _Parser:
     # --- blocks and the network ---
 
     def diagram(self) -> Diagram:
+        bound: dict[str, int | float] = {}
         while self.starts_block():
-            block = self.block()
-            self.blocks[block.name.lower()] = block
+            if self.tokens[self.at + 2].kind == "number":
+                name, _, value = self.next(), self.next(), self.next()
+                if name.text in bound:
+                    raise self.error(f"{name} already has a value", name.place)
+                bound[name.text] = number(value)
+            else:
+                block = self.block()
+                self.blocks[block.name.lower()] = block
         if self.token.kind == "end" and self.blocks:
             raise self.error("blocks but no network", hint="the network comes last and starts with INPUT")
         if self.token.text.upper() != "INPUT":
@@ -111,7 +118,7 @@ class _Parser:
         network = self.chain()
         if self.token.kind != "end":
             raise self.after_item()
-        return Diagram(self.text, self.blocks, network)
+        return Diagram(self.text, self.blocks, network, bound)
 
     def after_item(self) -> DiagramError:
         """The error for something that cannot follow a finished item."""

@@ -125,11 +125,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """A whole text: blocks by their lower-case names, and the network."""
+    """A whole text: blocks by their lower-case names, the network, and the numbers given above it (`N = 2`)."""
 
     text: str
     blocks: Mapping[str, Block]
     network: Chain
+    bound: Mapping[str, int | float]
 
     @property
     def free(self) -> dict[str, Place]:
