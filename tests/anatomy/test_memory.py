@@ -171,7 +171,7 @@ SLOW += [
     ("vgg11", 32, "momentum", "fp32"),
     ("mobilenet_v2", 32, "momentum", "fp32"),
 ]
-SLOW += [("mobilenet_v2", 8, "momentum", "fp32"), ("resnet18", 64, "momentum", "bf16")]
+SLOW += [("mobilenet_v2", 8, "momentum", "fp32"), ("resnet18", 16, "momentum", "bf16")]
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measured through Linux's /proc")

@@ -34,6 +34,8 @@ LINEAR |= {"add", "sub", "cat", "pad", "flatten", "reshape", "permute", "transpo
 
 @dataclass(frozen=True, slots=True)
 class Advice:
+    """What one rule of thumb has to say about a network, with the numbers that set it off."""
+
     rule: str
     level: str  # "info" or "warning"
     text: str

@@ -29,6 +29,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
+    """Entries in the order given; latencies were taken with so many threads."""
+
     entries: tuple[Entry, ...]
     threads: int
 
