@@ -68,7 +68,9 @@ def striate_epoch(folder, cache, epoch=0):
     # a known mean and std, so that nothing is decoded before the clock runs
     prepare = Preprocess((SIDE, SIDE), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     data = load(folder, preprocess=prepare, split=(1, 0, 0), cache=cache)
-    return lambda: [prepare.normalise(x) for x, _ in Loader(data.train, BATCH, epoch=epoch, workers=WORKERS)]
+    return lambda: drain(
+        prepare.normalise(x) for x, _ in Loader(data.train, BATCH, epoch=epoch, workers=WORKERS)
+    )
 
 
 def drain(batches):
@@ -137,9 +139,8 @@ def jpeg(quick):
     with tempfile.TemporaryDirectory() as temporary:
         folder = photographs(Path(temporary) / "photographs", 1 if quick else 8)
         n = len(list(folder.rglob("*.JPEG")))
-        epoch = striate_epoch(folder, "off")
         contestants = {
-            "striate": lambda: drain(epoch()),
+            "striate": lambda: striate_epoch(folder, "off")(),
             "torch DataLoader + Pillow": dataloader_epoch(folder),
             "OpenCV decode": opencv(folder, False),
             "OpenCV decode + resize": opencv(folder, True),

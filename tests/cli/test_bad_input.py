@@ -92,7 +92,7 @@ def test_the_nearest_units_and_networks_are_named(refused) -> None:
         (["--split", "0.5,0.4"], "split: ", ""),
         (["--split", "0.9,0.9,0.9"], "split: ", ""),
         (["--img-size", "1,2,3"], "img_size: ", ""),
-        (["--img-size", "9223372036854775808"], "image size", ""),
+        (["--img-size", "9223372036854775808"], "img_size: expected less than or equal to 4096", ""),
         (["--epochz", "3"], "unknown flag --epochz", "did you mean --epochs"),
         (["--weight_decay", "3"], "unknown flag --weight_decay", "did you mean --weight-decay"),
         (["--resume", "elsewhere"], "--resume goes on with the saved recipe", "only --epochs can"),

@@ -1,5 +1,6 @@
 """What files hold against what comes out, judged by Pillow and arithmetic: orientation, modes, damage, bombs."""
 
+import contextlib
 import io
 import struct
 import subprocess
@@ -310,6 +311,26 @@ def test_thousands_of_frames_cost_no_time() -> None:
     start = time.perf_counter()
     decode(data)
     assert time.perf_counter() - start < 1
+
+
+def test_thousands_of_directories_in_a_tiff() -> None:
+    frames = [Image.new("L", (2, 2), i % 256) for i in range(1500)]
+    data = encode(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    start = time.perf_counter()
+    assert (decode(data) == 0).all()
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_random_damage_ends_in_pixels_or_in_our_error(kind: str) -> None:
+    whole = encode(Image.fromarray(SMOOTH), kind)
+    rng = np.random.default_rng(1)
+    for _ in range(150):
+        data = bytearray(whole)
+        for at in rng.integers(0, len(data), rng.integers(1, 6)):
+            data[at] = rng.integers(0, 256)
+        with contextlib.suppress(DataError):
+            assert decode(bytes(data[: rng.integers(len(data) // 2, len(data) + 1)])).dtype == np.uint8
 
 
 def test_text_chunks_that_inflate_without_end() -> None:

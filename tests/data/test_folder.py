@@ -102,6 +102,8 @@ def test_root_that_is_missing_or_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no data at 'digitz'") as e:
         load("digitz")
     assert "did you mean digits" in e.value.hint
+    with pytest.raises(DataError, match="name too long"):
+        load("x" * 5000)
     file = tmp_path / "file.dat"
     file.write_bytes(b"")
     with pytest.raises(DataError, match="not a kind of data set"):

@@ -30,6 +30,8 @@ END_64 = struct.Struct("<4s36xQQ")
 
 
 class Member(NamedTuple):
+    """One entry of a zip directory; offsets and sizes in bytes."""
+
     name: str
     offset: int
     packed: int
@@ -41,6 +43,8 @@ class Member(NamedTuple):
 
 
 class Zip:
+    """A zip archive read in place, as a tree of files; one that is hostile or damaged is refused when it is opened."""
+
     def __init__(self, path: Path) -> None:
         self.root = str(path)
         try:
@@ -54,6 +58,8 @@ class Zip:
             if cause := _refused(member):
                 raise DataError(f"{self.root!r}: member {member.name!r} {cause}; the archive is refused")
             name = member.name.replace("\\", "/")
+            if max(member.offset, member.packed, member.size) >= 1 << 62:
+                raise DataError(f"{self.root!r}: can't be read as .zip: {name!r} states impossible numbers")
             numbers.extend((member.offset, member.packed, member.size, member.crc, member.method))
             names.append(name)
             parent = name.rpartition("/")[0]  # folders needn't be listed
@@ -61,7 +67,7 @@ class Zip:
                 folders.add(parent)
                 parent = parent.rpartition("/")[0]
         self._infos = np.frombuffer(numbers, np.int64).reshape(-1, 5)
-        self._check_overlap()
+        self._check_places()
         self._folders = sorted(folders)
         kept = [i for i, name in enumerate(names) if not name.endswith("/") and not is_junk(name)]
         kept.sort(key=names.__getitem__)
@@ -150,9 +156,12 @@ class Zip:
             raise DataError(f"{self.root!r}: can't be read as .zip: its list of members is broken")
         return read_at(self._fd, size, end - size), end - size - offset
 
-    def _check_overlap(self) -> None:
+    def _check_places(self) -> None:
         """Members that share bytes are how a small archive states a size without end."""
         spans = self._infos[np.argsort(self._infos[:, 0], kind="stable"), :2]
+        whole = os.fstat(self._fd).st_size
+        if (spans < 0).any() or (spans > whole).any() or (spans.sum(1) > whole).any():
+            raise DataError(f"{self.root!r}: can't be read as .zip: a member lies outside of it (cut short?)")
         if (spans[:-1].sum(1) + LOCAL.size > spans[1:, 0]).any():
             raise DataError(f"{self.root!r}: members overlap; the archive is refused")
 

@@ -65,6 +65,7 @@ def from_arrays(x: npt.ArrayLike, y: npt.ArrayLike, name: str = "arrays") -> Sou
 
 
 def array_part(prefix: str, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Part:
+    """Arrays of pixels and labels as one part of a source; `prefix` names them in messages and ids."""
     store = ArrayStore(channels_last(to_uint8(x, f"{prefix}pixels"), prefix), prefix)
     n = len(store.array)
     targets = target_names(y, prefix)

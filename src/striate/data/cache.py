@@ -30,6 +30,8 @@ FORMAT = 1
 
 
 class Cache(Protocol):
+    """Decoded pixels by row, wherever they are kept."""
+
     nbytes: int  # what it takes up when every row is filled
     note: str  # where it is and how large, for people
 

@@ -42,6 +42,8 @@ class Problem:
 
 @dataclass
 class Report:
+    """What `check` found in a data set."""
+
     images: int
     classes: dict[str, int]  # images of each
     splits: dict[str, int]

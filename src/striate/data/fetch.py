@@ -31,6 +31,8 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class RemoteFile:
+    """A published file: where it is, its size in bytes and its SHA-256."""
+
     url: str
     size: int
     sha256: str

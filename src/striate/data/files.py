@@ -1,4 +1,4 @@
-"""Files that strangers, power cuts and other processes may disturb: bounded reads, whole writes, locks."""
+"""Files that strangers, power cuts and other processes may disturb: bounded reads, locks."""
 
 import os
 import stat
@@ -44,20 +44,6 @@ def read_at(fd: int, n: int, offset: int) -> bytes:
     with _seek:
         os.lseek(fd, offset, os.SEEK_SET)
         return os.read(fd, n)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """All of the file or none of it, also after a power cut."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(path)
-        sync_folder(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

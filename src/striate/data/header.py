@@ -24,10 +24,6 @@ FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 witho
 STANDALONE = {0x01, *range(0xD0, 0xD8)}  # TEM, RST0..RST7: markers that carry no length
 
 
-class TruncatedError(DataError):
-    """The bytes end before the header does."""
-
-
 @dataclass(frozen=True, slots=True)
 class Header:
     """`channels`: 1 grey or 3 colour; `simple`: OpenCV gives the right pixels, of all kinds of the format."""
@@ -113,12 +109,12 @@ def _jpeg(data: bytes, kind: str) -> Header:
                 data[pos + 9],
             )
         pos += 2 + int.from_bytes(data[pos + 2 : pos + 4])
-    raise TruncatedError("the JPEG is cut short: it ends inside its header")
+    raise DataError("the JPEG is cut short: it ends inside its header")
 
 
 def _png(data: bytes, kind: str) -> Header:
     if len(data) < 33 or data[12:16] != b"IHDR":
-        raise TruncatedError("the PNG is cut short: it ends inside its header")
+        raise DataError("the PNG is cut short: it ends inside its header")
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     colour = data[25]
     if colour not in (0, 2, 3, 4, 6):
@@ -130,7 +126,7 @@ def _png(data: bytes, kind: str) -> Header:
             return Header(kind, width, height, 1 if colour in (0, 4) else 3, simple, pos)
         simple = simple and chunk not in (b"tRNS", b"eXIf", b"acTL")
         pos += 12 + int.from_bytes(data[pos : pos + 4])
-    raise TruncatedError("the PNG is cut short: it ends inside its header")
+    raise DataError("the PNG is cut short: it ends inside its header")
 
 
 def _png_chunks(data: bytes, pos: int) -> None:
@@ -156,5 +152,5 @@ def _other(data: bytes, kind: str) -> Header:
             width, height = image.size
             grey = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
     except Exception as e:  # Pillow raises many kinds; all mean that the header is no good
-        raise TruncatedError(f"broken {kind}: {e}") from e
+        raise DataError(f"broken {kind}: {e}") from e
     return Header(kind, width, height, 1 if grey else 3, False)

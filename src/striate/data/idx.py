@@ -17,6 +17,7 @@ MAX_INFLATED = 1 << 32
 
 
 def is_idx(paths: list[str]) -> bool:
+    """Do these names look like the files of MNIST?"""
     return any(NAME.search(p) for p in paths)
 
 

@@ -44,7 +44,7 @@ def balanced(labels: Indices, seed: int, epoch: int) -> Indices:
 class Loader:
     """Iterates (uint8 (b, c, h, w), labels (b,)) once over one epoch, from batch `start` on.
 
-    `indices` is the whole order of the epoch, for whoever needs names or sample weights.
+    `indices` is the whole order of the epoch and `rows` a batch of it, for names, sample weights, alternating flips.
     """
 
     def __init__(
@@ -81,12 +81,13 @@ class Loader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.images.in_memory or self.workers < 1:
             for b in range(self.start, self.batches):
-                rows = self._rows(b)
+                rows = self.rows(b)
                 yield self._read(rows), self._labels[torch.from_numpy(rows)]
         else:
             yield from self._ahead()
 
-    def _rows(self, batch: int) -> Indices:
+    def rows(self, batch: int) -> Indices:
+        """Numbers of the images of one batch of the epoch."""
         return self.indices[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def _read(self, rows: Indices, out: Tensor | None = None) -> Tensor:
@@ -99,7 +100,7 @@ class Loader:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="striate-data")
 
         def begin(batch: int) -> tuple[Indices, Tensor, list[Future[Tensor]]]:
-            rows = self._rows(batch)
+            rows = self.rows(batch)
             out = torch.empty((len(rows), *self.images.shape), dtype=torch.uint8)
             pieces = [slice(i, i + CHUNK) for i in range(0, len(rows), CHUNK)]
             return rows, out, [pool.submit(self._read, rows[p], out[p]) for p in pieces]

@@ -28,6 +28,7 @@ class Scan:
 
 
 def scan(n: int, encoded: Callable[[int], bytes]) -> Scan:
+    """Headers and digests of n encoded images; nothing is decoded, what is damaged is listed with its cause."""
     found = Scan(np.zeros((n, 2), np.int32), np.zeros(n, np.uint8), np.zeros(n, np.uint64))
     for row in range(n):
         try:
@@ -44,6 +45,7 @@ def scan(n: int, encoded: Callable[[int], bytes]) -> Scan:
 
 
 def digest(data: "bytes | memoryview[int]") -> int:
+    """The first eight bytes of BLAKE2b as a number."""
     return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 

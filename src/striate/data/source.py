@@ -99,9 +99,13 @@ def open_source(source: object, columns: Mapping[str, str] | None = None, offlin
     if str(source) == "digits":
         return arrays.digits()
     path = Path(source).expanduser()
-    if str(source) in NAMES and not path.exists():
+    try:
+        there = path.exists()
+    except OSError as e:  # a name too long, say
+        raise DataError(f"{str(source)!r}: {e.strerror}") from e
+    if not there and str(source) in NAMES:
         return published.open_named(str(source), offline)
-    if not path.exists():
+    if not there:
         known = f"names that are known: {', '.join(NAMES)}"
         raise DataError(f"no data at {str(source)!r}", nearest(str(source), NAMES) or known)
     name, kind = path.resolve().stem, path.suffix.lower()

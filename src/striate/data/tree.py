@@ -15,6 +15,8 @@ IMAGES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".t
 
 
 class Tree(Protocol):
+    """Files under one root, in a folder or in an archive."""
+
     root: str
 
     def files(self) -> list[str]:
@@ -40,6 +42,7 @@ def is_junk(path: str) -> bool:
 
 
 def is_image(path: str) -> bool:
+    """Does the extension say so?"""
     return os.path.splitext(path)[1].lower() in IMAGES
 
 

@@ -53,6 +53,7 @@ class Affine(Transform):
 
 
 def check_fill(fill: str) -> None:
+    """Refuse a fill mode that is none, naming the nearest."""
     if fill not in FILLS:
         raise UsageError(f"unknown fill {fill!r}", nearest(fill, FILLS) or f"one of {', '.join(FILLS)}")
 

@@ -65,6 +65,7 @@ def translate_x(images: Tensor, strength: Tensor, how: RandAugment) -> Tensor:
 
 
 def translate_y(images: Tensor, strength: Tensor, how: RandAugment) -> Tensor:
+    """Up to 150/331 of the height."""
     return _moved(images, how, ty=(150 / 331 * images.shape[2] * strength).trunc())
 
 
@@ -74,6 +75,7 @@ def shear_x(images: Tensor, strength: Tensor, how: RandAugment) -> Tensor:
 
 
 def shear_y(images: Tensor, strength: Tensor, how: RandAugment) -> Tensor:
+    """Columns shifted by up to 0.3 of their distance from the centre."""
     return warp(images, _sheared(0.3 * strength, 1), how.fill, how.cval)
 
 
@@ -84,14 +86,17 @@ def _sheared(amount: Tensor, axis: int) -> Tensor:
 
 
 def brightness(images: Tensor, strength: Tensor, how: RandAugment) -> Tensor:
+    """Times 0.1 to 1.9."""
     return like(images, (images * (1 + 0.9 * strength).view(-1, 1, 1, 1)).clamp_(0, 255))
 
 
 def colour(images: Tensor, strength: Tensor, how: RandAugment) -> Tensor:
+    """From nearly grey to nearly twice the colour."""
     return blend(images, grey(images), 1 + 0.9 * strength)
 
 
 def contrast(images: Tensor, strength: Tensor, how: RandAugment) -> Tensor:
+    """From nearly the mean grey of the image to nearly twice the distance from it."""
     return blend(images, grey(images).mean((1, 2, 3), keepdim=True), 1 + 0.9 * strength)
 
 
@@ -142,6 +147,7 @@ def equalize(images: Tensor, strength: Tensor, how: RandAugment) -> Tensor:
 
 
 def identity(images: Tensor, strength: Tensor, how: RandAugment) -> Tensor:
+    """Nothing changes."""
     return images
 
 
