@@ -1,6 +1,6 @@
 """Text to syntax tree, by recursive descent, without torch.
 
-    diagram  = { block } network
+    diagram  = { NAME "=" number | block } network
     block    = NAME [ "(" NAME [ "=" value ] { "," ... } ")" ] "=" chain
     network  = chain                            which starts with INPUT
     chain    = item { "=>" item }               "->" is the same arrow
@@ -14,9 +14,9 @@
     sum      = whole-number arithmetic with + - * // and parentheses on numbers and NAMEs
 
 Unit and block names ignore case, other names don't. A block sees the blocks above it. `#` starts a comment. Names that
-no block parameter explains (N, M, K) are bound by the caller of `build`, and so are optional parts: `POOL?` by
-`pool`, `[ ... ]?` by its first unit, `[ ... ]?extra` by `extra` (the name touches the question mark). Inside a block
-its parameters come first.
+no block parameter explains (N, M, K) are bound above the network or by the caller of `build`. The caller also binds
+optional parts: `POOL?` by `pool`, `[ ... ]?` by its first unit, `[ ... ]?extra` by `extra` (the name touches the
+question mark). Inside a block its parameters come first.
 """
 
 from collections.abc import Callable, Iterator, Mapping
