@@ -93,11 +93,11 @@ def load(
     train; a source that isn't divided at all is divided by `split`. `splits` restores what `DataSet.splits`
     gave, `preprocess` what training used. `columns` names those of a table by their role (path, label, split,
     group, weight). Images that are files are decoded once and then come from the `cache`, which takes no more
-    than `cache_limit` bytes.
+    than `cache_limit` bytes. `on_bad_image="skip"` decodes all of them at the start to know which to leave out.
     """
     share = fractions(split)
     opened = open_source(source, columns, offline)
-    scans = _scan(opened)
+    scans = _scan(opened, thorough=on_bad_image == "skip")
     opened, skipped = _without_bad(opened, scans, on_bad_image)
     given = given_classes(classes) if classes is not None else list(splits["classes"]) if splits else None
     names = class_list(opened, given, allow_empty)
@@ -118,10 +118,10 @@ def load(
     return found
 
 
-def _scan(source: Source) -> Scans:
+def _scan(source: Source, thorough: bool) -> Scans:
     """Every encoded image is looked at; arrays need no look."""
     stores = {id(p.store): p.store for p in source.parts.values()}
-    return {i: scan(len(s.paths), s.encoded) for i, s in stores.items() if isinstance(s, FileStore)}
+    return {i: scan(len(s.paths), s.encoded, thorough) for i, s in stores.items() if isinstance(s, FileStore)}
 
 
 def _without_bad(source: Source, scans: Scans, on_bad: str) -> tuple[Source, dict[str, str]]:

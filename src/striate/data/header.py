@@ -79,6 +79,8 @@ def complete(data: bytes, head: Header) -> None:
     """DataError where the compressed pixels stop before their end marker: decoders fill up with grey."""
     if head.format == "JPEG" and data.rfind(b"\xff\xd9", head.body) < 0:
         raise DataError("the JPEG is cut short: no end marker")
+    if head.format == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise DataError("the WebP is cut short: it states a greater length")
     if head.format == "PNG":
         _png_chunks(data, head.body)
 

@@ -4,17 +4,22 @@ Of a large file only the two ends are hashed together with its length: an edited
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 
+from striate.data.decode import decode
 from striate.data.header import complete, header
 from striate.data.source import Digests
 from striate.errors import DataError
 
 END = 1 << 16  # bytes hashed at each end
+SPAN = 64  # images a thread looks at in one go
+THREADS = 8  # most of them wait for the disk
+DECODED = ("GIF", "TIFF", "BMP")  # rare, and no mark at their end says that they're whole
 
 
 @dataclass
@@ -27,20 +32,29 @@ class Scan:
     bad: dict[int, str] = field(default_factory=dict)
 
 
-def scan(n: int, encoded: Callable[[int], bytes]) -> Scan:
-    """Headers and digests of n encoded images; nothing is decoded, what is damaged is listed with its cause."""
+def scan(n: int, encoded: Callable[[int], bytes], thorough: bool = False) -> Scan:
+    """Looks at rows 0..n-1; `thorough` decodes every image, at an eighth of its size where that's possible."""
     found = Scan(np.zeros((n, 2), np.int32), np.zeros(n, np.uint8), np.zeros(n, np.uint64))
-    for row in range(n):
-        try:
-            data = encoded(row)
-            head = header(data)
-            complete(data, head)
-        except DataError as e:
-            found.bad[row] = str(e)
-            continue
-        found.sizes[row] = head.height, head.width
-        found.channels[row] = head.channels
-        found.digests[row] = content(data)
+
+    def look(first: int) -> None:
+        for row in range(first, min(n, first + SPAN)):
+            try:
+                data = encoded(row)
+                head = header(data)
+                complete(data, head)
+                if thorough or head.format in DECODED:
+                    decode(data, 1, at_least=(1, 1))
+            except DataError as e:
+                found.bad[row] = str(e)
+                continue
+            found.sizes[row] = head.height, head.width
+            found.channels[row] = head.channels
+            found.digests[row] = content(data)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(look, range(0, n, SPAN)):
+            pass
+    found.bad = dict(sorted(found.bad.items()))
     return found
 
 
