@@ -102,7 +102,9 @@ def _layer(step: Step, after: dict[int, Any]) -> nn.Module:
         return module
     with torch.device("meta"):
         module = make(layers, step.x, step.args)
-    module.to_empty(device=torch.get_default_device())
+    # `to_empty` would do, but imports sympy (1 s)
+    empty = {k: torch.empty(v.shape, dtype=v.dtype) for k, v in module.state_dict().items()}
+    module.load_state_dict(empty, assign=True)
     layers.initialise(module, _scheme(step, after))
     return module
 
