@@ -30,7 +30,9 @@ class RandomCrop(Transform):
     def __call__(self, images: Tensor, labels: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         n, _, h, w = images.shape
         down, across = (max(1, round(self.padding * (side if self.padding < 1 else 1))) for side in (h, w))
-        padded = F.pad(images, (across, across, down, down), mode=PAD_MODES[self.fill])
+        bytes_on_gpu = images.dtype == torch.uint8 and images.device.type != "cpu"
+        source = images.half() if bytes_on_gpu else images  # GPUs pad floats only; these hold 0..255 exactly
+        padded = F.pad(source, (across, across, down, down), mode=PAD_MODES[self.fill]).to(images.dtype)
         top, left = draw.integers(0, 2 * down + 1, n), draw.integers(0, 2 * across + 1, n)
         return windows(padded, top, left, h, w), labels
 

@@ -2,14 +2,21 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from striate.data.augment.base import Draw, Transform, within
 
 
 def mirrored(images: Tensor, rows: Tensor, dim: int) -> Tensor:
-    """Images with those of `rows` turned round along `dim`."""
-    return images.clone().index_copy_(0, rows, images.index_select(0, rows).flip(dim))
+    """Images with those of `rows` turned round along `dim`.
+
+    Whole images are picked from both kinds, row by row: torch copies bytes into a tensor one at a time.
+    """
+    both = torch.cat((images, images.index_select(0, rows).flip(dim)))
+    of = torch.arange(len(images), device=images.device)
+    of[rows] = torch.arange(len(images), len(both), device=images.device)
+    return both.index_select(0, of)
 
 
 @dataclass(frozen=True)
