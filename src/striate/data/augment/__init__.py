@@ -16,12 +16,13 @@ from striate.data.augment.erase import Cutout, RandomErasing
 from striate.data.augment.flip import AlternatingFlip, HorizontalFlip, VerticalFlip
 from striate.data.augment.mix import Cutmix, Mixup
 from striate.data.augment.randaugment import RandAugment
+from striate.data.augment.text import EXAMPLE, parse, spell
 from striate.errors import UsageError, nearest
 
 __all__ = [
     "PRESETS", "Affine", "AlternatingFlip", "Augmentation", "Brightness", "ChannelShift", "Contrast",
     "Cutmix", "Cutout", "Draw", "HorizontalFlip", "Mixup", "RandAugment", "RandomCrop", "RandomErasing",
-    "RandomResizedCrop", "Saturation", "Transform", "VerticalFlip",
+    "RandomResizedCrop", "Saturation", "Transform", "VerticalFlip", "spell", "transforms_of",
 ]  # fmt: skip
 
 PRESETS: dict[str, tuple[Transform, ...]] = {
@@ -79,13 +80,29 @@ class Augmentation:
         spec: "str | Iterable[Mapping[str, Any] | str | Transform] | None",
         num_classes: int | None = None,
     ) -> "Augmentation":
-        """A preset's name, or a list of transforms: names, mappings with `name` and fields, or the objects."""
-        if spec is None:
-            return cls((), num_classes)
-        if isinstance(spec, str):
-            if spec not in PRESETS:
-                hint = nearest(spec, PRESETS) or f"one of {', '.join(PRESETS)}, or a list of transforms"
-                raise UsageError(f"unknown augmentation {spec!r}", hint)
-            return cls(PRESETS[spec], num_classes)
-        made = tuple(t if isinstance(t, Transform) else Transform.from_dict(t) for t in spec)
-        return cls(made, num_classes)
+        """See `transforms_of` for what `spec` may be."""
+        return cls(transforms_of(spec), num_classes)
+
+
+def transforms_of(
+    spec: "str | Iterable[Mapping[str, Any] | str | Transform] | None",
+) -> tuple[Transform, ...]:
+    """Text that names presets and transforms, or a list of names, mappings with `name` and fields, or objects."""
+    made: list[Transform] = []
+    items = parse(spec) if isinstance(spec, str) else () if spec is None else spec
+    if not isinstance(items, Iterable):
+        raise UsageError(f"augmentation {items!r}: expected text or a list of transforms", EXAMPLE)
+    for item in items:
+        if isinstance(item, Transform):
+            made.append(item)
+            continue
+        given = {"name": item} if isinstance(item, str) else item
+        name = given.get("name") if isinstance(given, Mapping) else given
+        preset = str(name).replace("_", "-") if given == {"name": name} else ""
+        if preset not in PRESETS and name not in Transform.registry:
+            known = (*PRESETS, *Transform.registry)
+            raise UsageError(
+                f"unknown augmentation {name!r}", nearest(str(name), known) or f"one of {', '.join(known)}"
+            )
+        made += PRESETS[preset] if preset in PRESETS else [Transform.from_dict(given)]
+    return tuple(made)

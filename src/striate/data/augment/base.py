@@ -80,14 +80,9 @@ class Transform(ABC):
 
     @staticmethod
     def from_dict(spec: Mapping[str, Any] | str) -> "Transform":
-        """A name, or a mapping with `name` and any of the fields."""
+        """A name of the registry, or a mapping with `name` and any of the fields."""
         given = {"name": spec} if isinstance(spec, str) else dict(spec)
-        name = given.pop("name", None)
-        if name not in Transform.registry:
-            known = ", ".join(sorted(Transform.registry))
-            raise UsageError(
-                f"unknown augmentation {name!r}", nearest(str(name), Transform.registry) or known
-            )
+        name = given.pop("name")
         cls = Transform.registry[name]
         known_fields = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
         if unknown := [f for f in given if f not in known_fields]:
