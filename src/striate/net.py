@@ -8,12 +8,23 @@ from striate.plan import Net, Shape, plan
 __all__ = ["Net", "resolve"]
 
 
-def resolve(word: str, input_shape: Shape | None = None, num_classes: int | None = None) -> Net:
-    """The network that `word` names, trained if it names a run folder or a model file; shapes are (c, h, w)."""
+def resolve(
+    word: str, input_shape: Shape | None = None, num_classes: int | None = None, values: bool = True
+) -> Net:
+    """The network that `word` names, trained if it names a run folder or a model file; shapes are (c, h, w).
+
+    Without `values`, zoo networks and diagrams come on the meta device: for those who only ask for numbers.
+    """
     path = Path(word)
     if "=>" not in word and (path.is_dir() or path.suffix == ".safetensors"):
         return _trained(path, input_shape, num_classes)
-    return plan(word).build(input_shape, num_classes)
+    found = plan(word)
+    if values or found.origin["kind"] == "factory":  # foreign code may compute with values as it builds
+        return found.build(input_shape, num_classes)
+    import torch
+
+    with torch.device("meta"):
+        return found.build(input_shape, num_classes)
 
 
 def _trained(path: Path, input_shape: Shape | None, num_classes: int | None) -> Net:

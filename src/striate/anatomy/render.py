@@ -50,7 +50,16 @@ def _rows(a: Anatomy, width: int) -> Table:
         cells += [human_pair(row.receptive_field), human_pair(row.jump)] * (width >= FIELD)
         cells += [human_bytes(row.activation_bytes) if row.activation_bytes else ""] * (width >= ACTIVATIONS)
         table.add_row(*cells, style="" if _matters(row) else "dim", end_section=_ends(row, following))
+    _settle(table, width)
     return table
+
+
+def _settle(table: Table, width: int) -> None:
+    """Where every cell fits, say so: rich then need not measure and fold, which takes a third of its time."""
+    widest = [max(map(len, (str(c.header), *map(str, c.cells)))) for c in table.columns]
+    if sum(widest) + len(widest) <= width:
+        for column, cells in zip(table.columns, widest, strict=True):
+            column.width, column.no_wrap = cells, True
 
 
 def _title(a: Anatomy) -> Text:

@@ -47,7 +47,7 @@ def anatomy(
 
     if len(nets) > 1 and not compare:
         raise UsageError(f"{len(nets)} networks", "one NET, or --compare NET NET...; quote a diagram")
-    networks = [resolve(net, shape(image), num_classes) for net in nets]
+    networks = [resolve(net, shape(image), num_classes, values=compare) for net in nets]
     if compare:
         _compare(nets, networks, as_json)
         return

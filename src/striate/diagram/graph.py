@@ -164,7 +164,7 @@ def tensors(tree: Any) -> Iterator[Tensor]:
 
 
 def _emptied(t: Tensor, device: str) -> Tensor:
-    empty = torch.empty_like(t, device=device, requires_grad=False)
+    empty = torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=device)
     return nn.Parameter(empty, t.requires_grad) if isinstance(t, nn.Parameter) else empty
 
 

@@ -102,6 +102,8 @@ def _layer(step: Step, after: dict[int, Any]) -> nn.Module:
         return module
     with torch.device("meta"):
         module = make(layers, step.x, step.args)
+    if torch.get_default_device().type == "meta":
+        return module
     # `to_empty` would do, but imports sympy (1 s)
     empty = {k: torch.empty(v.shape, dtype=v.dtype) for k, v in module.state_dict().items()}
     module.load_state_dict(empty, assign=True)

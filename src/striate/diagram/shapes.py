@@ -23,14 +23,17 @@ class Hollow(TorchDispatchMode):
         return False  # to skip it, torch would first import it: a second for nothing
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         rule = RULES.get(func)
-        out = rule(*args, **(kwargs or {})) if rule and _is_hollow(args[0]) else None
-        return func(*args, **(kwargs or {})) if out is None else out
+        out = rule(*args, **kwargs) if rule and _is_hollow(kwargs.get("device") or args[0]) else None
+        return func(*args, **kwargs) if out is None else out
 
 
 def _is_hollow(x: Any) -> bool:
     """On meta, or a FakeTensor; the constants of a forward pass have data and are computed with."""
     x = x[0] if isinstance(x, list | tuple) else x
+    if isinstance(x, torch.device):
+        return x.type == "meta"
     return isinstance(x, Tensor) and x.untyped_storage().device.type == "meta"
 
 
@@ -42,23 +45,37 @@ def _like_if_same(x: Tensor, dtype: Any = None, device: Any = None, **kwargs: An
     return _like(x) if dtype in (None, x.dtype) and device in (None, x.device) else None
 
 
+def _arange(end: Any, dtype: Any = None, device: Any = None, **kwargs: Any) -> Tensor | None:
+    usual = isinstance(end, int) and end >= 0 and dtype in (None, torch.long)
+    return torch.empty(end, dtype=torch.long, device=device) if usual else None
+
+
 def _itself(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return x
 
 
 def _binary(x: Any, y: Any, **kwargs: Any) -> Tensor | None:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
+    if not isinstance(x, Tensor) or x.dtype is torch.bool:
         return None
     if isinstance(y, int | float):
-        return _like(x)
-    if not isinstance(y, Tensor) or x.dtype != y.dtype or x.ndim != y.ndim:
+        return _like(x) if x.is_floating_point() or isinstance(y, int) else None
+    if not isinstance(y, Tensor) or x.dtype != y.dtype:
         return None
     if x.shape == y.shape:
         return _like(x)
-    pairs = list(zip(x.shape, y.shape, strict=True))
+    longer, shorter = sorted((tuple(x.shape), tuple(y.shape)), key=len, reverse=True)
+    pairs = list(zip(longer, (1,) * (len(longer) - len(shorter)) + shorter, strict=True))
     return (
         x.new_empty([max(pair) for pair in pairs]) if all(a == b or 1 in (a, b) for a, b in pairs) else None
     )
+
+
+def _quotient(x: Any, y: Any, **kwargs: Any) -> Tensor | None:
+    return _binary(x, y) if isinstance(x, Tensor) and x.is_floating_point() else None
+
+
+def _reciprocal(x: Tensor) -> Tensor | None:
+    return _like(x) if x.is_floating_point() else x.new_empty(x.shape, dtype=torch.get_default_dtype())
 
 
 def _mean(x: Tensor, dim: Any, keepdim: bool = False, **kwargs: Any) -> Tensor | None:
@@ -211,10 +228,14 @@ RULES: dict[Any, Rule] = {
     aten.mean.dim: _mean,
     aten.sum.dim_IntList: _mean,
     aten.add_.Tensor: _itself,
-    aten.div.Scalar: _binary,
+    aten.div.Scalar: _quotient,
     aten._log_softmax.default: _like,
     aten._log_softmax_backward_data.default: _like,
     aten.add.Tensor: _binary,
+    aten.sub.Tensor: _binary,
     aten.mul.Tensor: _binary,
-    aten.div.Tensor: _binary,
+    aten.div.Tensor: _quotient,
+    aten.reciprocal.default: _reciprocal,
+    aten.clamp.default: _like,
+    aten.arange.default: _arange,
 }
