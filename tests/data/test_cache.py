@@ -76,8 +76,9 @@ def test_key_changes_with_contents_and_settings() -> None:
         cache_key(digests, Preprocess((8, 8), "pad")),
         cache_key(digests, Preprocess((8, 8), channels=1, mean=(0,), std=(1,))),
         cache_key(digests, Preprocess((8, 8), "crop", crop_pct=0.9)),
+        cache_key(digests, Preprocess((8, 8), interpolation="bicubic")),
     ]
-    assert len({base, *others}) == 6
+    assert len({base, *others}) == 7
 
 
 def test_changed_file_is_decoded_anew(photos: Path) -> None:

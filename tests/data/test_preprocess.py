@@ -26,6 +26,13 @@ def test_squash_is_pillows_bilinear(size: tuple[int, int]) -> None:
     assert np.abs(fit(PHOTO, size, "squash").astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("size", [(32, 48), (200, 150), (7, 1)])
+def test_bicubic_is_pillows(size: tuple[int, int]) -> None:
+    expected = np.asarray(Image.fromarray(PHOTO).resize(size[::-1], Image.Resampling.BICUBIC))
+    mine = Preprocess(size, interpolation="bicubic").fit(PHOTO).astype(int)
+    assert np.abs(mine - expected.transpose(2, 0, 1)).max() <= 2  # Pillow rounds twice, and so do we
+
+
 def test_crop_keeps_the_centre_of_the_right_aspect() -> None:
     expected = np.asarray(Image.fromarray(PHOTO[:, 15:105]).resize((45, 45), Image.Resampling.BILINEAR))
     assert np.abs(fit(PHOTO, (45, 45), "crop").astype(int) - expected.transpose(2, 0, 1)).max() <= 1
@@ -93,7 +100,7 @@ def test_normalise_is_minus_mean_over_std() -> None:
 
 
 def test_round_trip_through_a_dict() -> None:
-    prepare = Preprocess((30, 40), "pad", 1, (0.1,), (0.3,), 0.875)
+    prepare = Preprocess((30, 40), "pad", 1, (0.1,), (0.3,), 0.875, "bicubic")
     assert Preprocess.from_dict(prepare.to_dict()) == prepare
     with pytest.raises(UsageError, match="unknown preprocessing field 'sizes'") as e:
         Preprocess.from_dict({"sizes": [1, 2]})
@@ -110,6 +117,7 @@ def test_round_trip_through_a_dict() -> None:
         ({"std": (1.0, 0.0, 1.0)}, "must be positive"),
         ({"mean": (0.0, 0.0)}, "mean has 2 values for 3 channels"),
         ({"crop_pct": 1.5}, "crop_pct"),
+        ({"interpolation": "nearest"}, "interpolation 'nearest': one of bilinear, bicubic"),
     ],
 )
 def test_settings_out_of_range(fields: dict[str, object], says: str) -> None:

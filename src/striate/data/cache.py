@@ -125,7 +125,8 @@ def cache_key(digests: Digests, preprocess: Preprocess) -> str:
     import PIL
     import torch
 
-    settings = (FORMAT, preprocess.size, preprocess.resize, preprocess.channels, preprocess.crop_pct)
+    what = preprocess
+    settings = (FORMAT, what.size, what.resize, what.channels, what.crop_pct, what.interpolation)
     versions = (cv2.__version__, PIL.__version__, torch.__version__)
     return blake2b(
         repr((settings, versions)).encode() + digests.astype("<u8").tobytes(), digest_size=16

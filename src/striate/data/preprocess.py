@@ -20,6 +20,7 @@ from striate.data.source import Pixels
 from striate.errors import DataError, UsageError, nearest
 
 RESIZE = ("squash", "crop", "pad")
+INTERPOLATION = ("bilinear", "bicubic")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Preprocess:
 
     `squash` ignores the aspect, `crop` keeps the largest centred part of the right aspect, `pad` adds black
     bars. `crop_pct` is how much of the crop is kept: 0.875 is the 256 -> 224 of the ImageNet papers.
+    Either `interpolation` is antialiased, the same as Pillow's.
     """
 
     size: tuple[int, int]
@@ -36,12 +38,15 @@ class Preprocess:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     crop_pct: float = 1.0
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         if self.resize not in RESIZE:
             raise UsageError(
                 f"unknown resize {self.resize!r}", nearest(self.resize, RESIZE) or f"one of {RESIZE}"
             )
+        if self.interpolation not in INTERPOLATION:
+            raise UsageError(f"interpolation {self.interpolation!r}: one of {', '.join(INTERPOLATION)}")
         if self.channels not in (1, 3):
             raise UsageError(f"{self.channels} image channels: only 1 (grey) or 3 (RGB) can be read")
         if len(self.size) != 2 or not all(1 <= s <= 1 << 14 for s in self.size):
@@ -75,7 +80,7 @@ class Preprocess:
 
     def fit(self, image: Pixels) -> Pixels:
         """uint8 (..., h, w, c) of any size -> uint8 (..., c, *size)."""
-        return fit(image, self.size, self.resize, self.crop_pct)
+        return fit(image, self.size, self.resize, self.crop_pct, self.interpolation)
 
     def normalise(self, batch: Tensor) -> Tensor:
         """(x / 255 - mean) / std.    uint8 or float on 0..255 (n, c, h, w) -> float32 (n, c, h, w)"""
@@ -87,6 +92,7 @@ class Preprocess:
         return {
             "size": list(self.size), "resize": self.resize, "channels": self.channels,
             "mean": list(self.mean), "std": list(self.std), "crop_pct": self.crop_pct,
+            "interpolation": self.interpolation,
         }  # fmt: skip
 
     @classmethod
@@ -98,25 +104,27 @@ class Preprocess:
         return cls(**plain)
 
 
-def fit(image: Pixels, size: tuple[int, int], mode: str, crop_pct: float = 1.0) -> Pixels:
-    """uint8 (..., h, w, c) -> (..., c, *size); bilinear with antialiasing, the same as Pillow's."""
+def fit(
+    image: Pixels, size: tuple[int, int], mode: str, crop_pct: float = 1.0, interpolation: str = "bilinear"
+) -> Pixels:
+    """uint8 (..., h, w, c) -> (..., c, *size)"""
     (h, w), (th, tw) = image.shape[-3:-1], size
     if mode == "squash":
-        return resized(image, size)
+        return resized(image, size, interpolation)
     if mode == "crop":
         scale = min(h / th, w / tw) * crop_pct  # source pixels for each of ours
         ch, cw = min(h, max(1, round(th * scale))), min(w, max(1, round(tw * scale)))
         top, left = (h - ch) // 2, (w - cw) // 2
-        return resized(image[..., top : top + ch, left : left + cw, :], size)
+        return resized(image[..., top : top + ch, left : left + cw, :], size, interpolation)
     scale = min(th / h, tw / w)
     ih, iw = min(th, max(1, round(h * scale))), min(tw, max(1, round(w * scale)))
     top, left = (th - ih) // 2, (tw - iw) // 2
     padded = np.zeros((*image.shape[:-3], image.shape[-1], th, tw), np.uint8)
-    padded[..., top : top + ih, left : left + iw] = resized(image, (ih, iw))
+    padded[..., top : top + ih, left : left + iw] = resized(image, (ih, iw), interpolation)
     return padded
 
 
-def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
+def resized(image: Pixels, size: tuple[int, int], interpolation: str = "bilinear") -> Pixels:
     """uint8 (..., h, w, c) -> (..., c, *size)
 
     NumPy around one serial torch kernel, so that many threads may do this at once without a team for each.
@@ -126,9 +134,10 @@ def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
         return planes
     if size[1] == 1:  # torch 2.13 is wrong at a width of one
         flat = [Image.fromarray(plane) for plane in planes.reshape(-1, *planes.shape[-2:])]
-        column = [np.asarray(plane.resize((1, size[0]), Image.Resampling.BILINEAR)) for plane in flat]
+        kind = Image.Resampling[interpolation.upper()]
+        column = [np.asarray(plane.resize((1, size[0]), kind)) for plane in flat]
         return np.stack(column).reshape(*planes.shape[:-2], *size)
     batch = torch.from_numpy(planes if planes.flags.writeable else planes.copy())
     batch = batch.view(-1, *planes.shape[-3:])
-    out = F.interpolate(batch, size=size, mode="bilinear", antialias=True).numpy()
+    out = F.interpolate(batch, size=size, mode=interpolation, antialias=True).numpy()
     return out.reshape(*planes.shape[:-2], *size)
