@@ -57,11 +57,21 @@ class Report:
         problems = [{"kind": p.kind, "says": p.says, "files": list(p.files)} for p in self.problems]
         return {"images": self.images, "classes": self.classes, "splits": self.splits, "problems": problems}
 
-    def lines(self, files: int = 5) -> list[str]:
-        """One line a problem, with the first few files; names are quoted, so that none can break a line."""
-        return [
-            f"{p.kind}: {p.says}" + (f": {some(p.files, files)}" if p.files else "") for p in self.problems
-        ]
+    def lines(self, files: int = 5, most: int = 10) -> list[str]:
+        """A sentence, then a line a problem with its first `files`; of each kind `most`, then how many more.
+
+        Names are quoted, so that none can break a line.
+        """
+        of_kind: dict[str, list[Problem]] = defaultdict(list)
+        for p in self.problems:
+            of_kind[p.kind].append(p)
+        n, k = len(self.problems), len(self.classes)
+        told = f"{n} problem{'s' * (n > 1)}" if n else "no problem found"
+        lines = [f"{self.images:,} images of {k} classes: {told}"]
+        for kind, found in of_kind.items():
+            lines += [f"{kind}: {p.says}" + f": {some(p.files, files)}" * bool(p.files) for p in found[:most]]
+            lines += [f"{kind}: {len(found) - most} more like these"] if len(found) > most else []
+        return lines
 
 
 @dataclass
@@ -135,7 +145,7 @@ def _look(split: str, part: Part, i: int) -> Look:
         try:
             data = part.store.encoded(row)
             head = header(data)
-            small = decode(data, 1, (NEAR, NEAR))
+            small = decode(data, 3, (NEAR, NEAR))
         except DataError as e:
             kind = (
                 "empty"
@@ -167,8 +177,8 @@ def _judge(look: Look, pixels: Pixels, content: bytes, head: Header | None = Non
     if _flat(pixels):
         notes.append(("constant", ""))
     elif min(look.size) >= NEAR:
-        grey = pixels.mean(2).astype(np.uint8) if pixels.shape[2] > 1 else pixels[..., 0]
-        look.thumb = np.asarray(cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA), np.uint8)
+        small = cv2.resize(pixels, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+        look.thumb = np.broadcast_to(small.reshape(THUMB, THUMB, -1), (THUMB, THUMB, 3)).astype(np.uint8)
     look.notes = tuple(notes)
 
 
@@ -253,7 +263,7 @@ def _exact(seen: list[Look]) -> list[Problem]:
 def _alike(seen: list[Look]) -> list[Problem]:
     """Groups of images that look the same but are other files."""
     shown = [s for s in seen if s.thumb is not None]
-    thumbs = np.array([s.thumb for s in shown], np.uint8).reshape(-1, THUMB, THUMB)
+    thumbs = np.array([s.thumb for s in shown], np.uint8).reshape(-1, THUMB, THUMB, 3)
     group_of = list(range(len(shown)))
 
     def root(i: int) -> int:

@@ -3,6 +3,7 @@
 Stored with every run, so that a file is never resized one way in training and another way later.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from striate.errors import DataError, UsageError, nearest
 
 RESIZE = ("squash", "crop", "pad")
 INTERPOLATION = ("bilinear", "bicubic")
+TIE = 0.501  # rounds halves up whatever the last bits say, so that an exported file in float32 cuts the same way
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,19 @@ def fit(
         return resized(image, size, interpolation)
     if mode == "crop":
         scale = min(h / th, w / tw) * crop_pct  # source pixels for each of ours
-        ch, cw = min(h, max(1, round(th * scale))), min(w, max(1, round(tw * scale)))
+        ch, cw = min(h, _near(th * scale)), min(w, _near(tw * scale))
         top, left = (h - ch) // 2, (w - cw) // 2
         return resized(image[..., top : top + ch, left : left + cw, :], size, interpolation)
     scale = min(th / h, tw / w)
-    ih, iw = min(th, max(1, round(h * scale))), min(tw, max(1, round(w * scale)))
+    ih, iw = min(th, _near(h * scale)), min(tw, _near(w * scale))
     top, left = (th - ih) // 2, (tw - iw) // 2
     padded = np.zeros((*image.shape[:-3], image.shape[-1], th, tw), np.uint8)
     padded[..., top : top + ih, left : left + iw] = resized(image, (ih, iw), interpolation)
     return padded
+
+
+def _near(pixels: float) -> int:
+    return max(1, math.floor(pixels + TIE))
 
 
 def resized(image: Pixels, size: tuple[int, int], interpolation: str = "bilinear") -> Pixels:

@@ -14,6 +14,7 @@ from striate.data.decode import decode
 from striate.data.doctor import Report
 from striate.data.files import read_file
 from striate.data.folder import FileStore
+from striate.data.images import Images
 from striate.data.preprocess import Preprocess
 from striate.data.source import Pixels, open_source
 from striate.errors import DataError, UsageError
@@ -55,12 +56,24 @@ def _short(text: str, length: int) -> str:
 def look(source: object, n: int = 25, *, split: str = "train", **options: Any) -> Image.Image:
     """The first n images of a split, as the network gets them, with their labels."""
     data = _data(source, options)
-    if split not in data.parts():
-        raise UsageError(f"no split {split!r}: expected train, val or test")
-    images = data.parts()[split]
+    images = _split(data, split)
     rows = range(min(n, len(images)))
     pictures = zip(images.read(rows).numpy(), (label_of(data, images.labels[r]) for r in rows), strict=True)
     return sheet(pictures, columns=max(1, round(len(rows) ** 0.5)))
+
+
+def _split(data: DataSet, split: str) -> Images:
+    if split not in data.parts():
+        raise UsageError(f"no split {split!r}: expected train, val or test")
+    return data.parts()[split]
+
+
+def pick(data: DataSet, split: str, row: int) -> Pixels:
+    """Image number `row` of a split, counted from 0 -> uint8 (c, h, w)."""
+    images = _split(data, split)
+    if not 0 <= row < len(images):
+        raise UsageError(f"no image {row} in {split}: it has {len(images)}, counted from 0")
+    return images.read([row])[0].numpy()
 
 
 def label_of(data: DataSet, label: Any) -> str:

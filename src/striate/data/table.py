@@ -30,6 +30,14 @@ ROLES = {
 }
 
 
+def named_columns(text: str | None) -> dict[str, str]:
+    """`path=file,label=kind` -> column by role."""
+    pairs = [part.partition("=") for part in text.split(",")] if text else []
+    if wrong := ["".join(p) for p in pairs if not (p[0].strip() and p[2].strip())]:
+        raise UsageError(f"columns: expected ROLE=NAME, got {wrong[0]!r}", f"roles are {', '.join(ROLES)}")
+    return {role.strip(): name.strip() for role, _, name in pairs}
+
+
 @dataclass
 class Table:
     """Columns of equal length, and for each row how an error calls it."""
