@@ -61,7 +61,7 @@ def striate(batch, precision="auto"):
     rates = []
     began = time.perf_counter()
     while time.perf_counter() - began < SECONDS + 2 or len(rates) < 3:
-        loop._epoch([], lambda loop: None)
+        loop._epoch([], lambda loop: None, lambda: False)
         rates.append(loop.state.metrics["images_per_second"])
         loop._next_epoch()
     return statistics.median(rates[1:])

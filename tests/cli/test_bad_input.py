@@ -95,7 +95,7 @@ def test_the_nearest_units_and_networks_are_named(refused) -> None:
         (["--img-size", "9223372036854775808"], "img_size: expected less than or equal to 4096", ""),
         (["--epochz", "3"], "unknown flag --epochz", "did you mean --epochs"),
         (["--weight_decay", "3"], "unknown flag --weight_decay", "did you mean --weight-decay"),
-        (["--resume", "elsewhere"], "--resume goes on with the saved recipe", "only --epochs can"),
+        (["--resume", "elsewhere"], "elsewhere is no run folder", "`striate train` writes one"),
         (["-c", "gone.yaml"], "gone.yaml", ""),
     ],
 )

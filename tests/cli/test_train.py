@@ -32,7 +32,26 @@ ANOTHER: dict[str, Any] = {  # a value for each field that isn't its default, as
     "momentum": ("0.5", 0.5),
     "sched": ("step", "step"),
     "warmup": ("0.1", 0.1),
+    "plateau": ("3", 3),
     "weight_decay": ("0", 0.0),
+    "decay_all": (True, True),
+    "bias_lr": ("2", 2.0),
+    "clip": ("1", 1.0),
+    "accumulate": ("4", 4),
+    "lookahead": ("5", 5),
+    "average": ("ema", "ema"),
+    "ema_decay": ("0.99", 0.99),
+    "focal_gamma": ("1", 1.0),
+    "drop_path": ("0.2", 0.2),
+    "whiten": (True, True),
+    "patience": ("4", 4),
+    "min_delta": ("0.001", 0.001),
+    "monitor": ("loss", "loss"),
+    "stop_after": ("2m", 120.0),
+    "deterministic": (True, True),
+    "save_every": ("100", 100),
+    "health": (False, False),
+    "track": ("wandb", "wandb"),
     "loss": ("binary-cross-entropy", "binary-cross-entropy"),
     "smoothing": ("0.1", 0.1),
     "augment": ("none", "none"),
@@ -55,8 +74,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, Any]]:
     calls: list[tuple[str, Any, Any]] = []
 
     def noted(name: str) -> Callable[..., Any]:
-        def call(what: Any, extra: Any, listeners: Any) -> SimpleNamespace:
-            calls.append((name, what, extra))
+        def call(what: Any, *extra: Any, **changes: Any) -> SimpleNamespace:
+            calls.append((name, what, changes if name == "resume" else extra[0]))
             return SimpleNamespace(summary=SUMMARY)
 
         return call
@@ -74,7 +93,7 @@ def test_flags_and_fields_are_the_same() -> None:
     command = typer.main.get_command(application(["train"])).commands["train"]
     flags = {opt for param in command.params for opt in param.opts if opt.startswith("--")}
     assert flags == {spell(f) for f in Recipe.model_fields if f != "data"} | {
-        *("--resume", "--config", "--output", "--json", "--debug")
+        *("--resume", "--allow-changes", "--config", "--output", "--json", "--debug")
     }
     short = {
         opt: param.name for param in command.params for opt in param.opts if opt[1] != "-" and opt[0] == "-"
@@ -90,7 +109,10 @@ def test_each_flag_sets_its_field(field: str, asked: list[tuple[str, Any, Any]])
     typed, value = ANOTHER[field]
     words = {"data": "digits", "--model": "lenet5"}
     words["data" if field == "data" else spell(field)] = typed
-    argv = ["train", words.pop("data"), *(w for pair in words.items() for w in pair)]
+    if isinstance(typed, bool):
+        words.pop(spell(field))
+    switch = [spell(field).replace("--", "--" if typed else "--no-")] if isinstance(typed, bool) else []
+    argv = ["train", words.pop("data"), *(w for pair in words.items() for w in pair), *switch]
     assert main(argv) == 0
     expected = {"data": "digits", "model": "lenet5", field: value}
     assert asked == [("train", Recipe(**expected), None)]
@@ -105,11 +127,14 @@ def test_flags_override_the_file_and_the_file_the_defaults(
     assert asked == [("train", Recipe(data="digits", model="lenet5", epochs=2, lr=0.5), Path("here"))]
 
 
-def test_resume(asked: list[tuple[str, Any, Any]]) -> None:
+def test_resume(asked: list[tuple[str, Any, Any]], tmp_path: Path) -> None:
     assert main(["train", "--resume", "runs/1"]) == 0
-    assert main(["train", "--resume", "runs/1", "--epochs", "30"]) == 0
-    assert asked == [("resume", Path("runs/1"), None), ("resume", Path("runs/1"), 30)]
-    assert main(["train", "--resume", "runs/1", "--epochs", "soon"]) == 2
+    assert main(["train", "--resume", "runs/1", "--epochs", "30", "--allow-changes"]) == 0
+    assert asked == [
+        ("resume", Path("runs/1"), {"allow_changes": False}),
+        ("resume", Path("runs/1"), {"allow_changes": True, "epochs": "30"}),
+    ]
+    assert main(["train", "--resume", "runs/1", "-c", str(tmp_path / "r.yaml")]) == 2
 
 
 def test_the_outcome_for_people_and_for_scripts(

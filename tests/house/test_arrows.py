@@ -16,10 +16,12 @@ MAY_USE = {
     "anatomy": {"layers", "diagram", "zoo"},
     "data": set(),
     "transfer": {"layers", "zoo", "anatomy"},
+    "explain": {"layers", "diagram", "zoo", "anatomy"},
     "plan": {"diagram", "zoo"},
-    "train": {"layers", "diagram", "zoo", "anatomy", "data", "transfer", "plan"},
+    "train": {"layers", "diagram", "zoo", "anatomy", "explain", "data", "transfer", "plan"},
     "net": {"plan", "train"},
-    "cli": {"layers", "diagram", "zoo", "anatomy", "data", "transfer", "plan", "train", "net"},
+    "__main__": {"cli"},
+    "cli": {"layers", "diagram", "zoo", "anatomy", "explain", "data", "transfer", "plan", "train", "net"},
 }  # fmt: skip
 
 

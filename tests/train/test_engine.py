@@ -96,8 +96,8 @@ def test_inference_gives_the_mode_back():
     engine = Engine(chain(), (0.5,), (0.3,), "cpu", "fp32")
     engine.train()
     with engine.inference():
-        assert not engine._twin.training
-    assert engine._twin.training
+        assert not engine.twin.training
+    assert engine.twin.training
 
 
 def test_precision_and_device_that_are_not_there_are_refused():

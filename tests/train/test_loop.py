@@ -12,7 +12,8 @@ from torch import nn
 from striate.data import load, order
 from striate.errors import StriateError
 from striate.train.engine import Engine
-from striate.train.loop import Interrupted, Listener, Loop
+from striate.train.events import Listener
+from striate.train.loop import Interrupted, Loop
 from striate.train.recipe import Recipe
 
 
@@ -48,7 +49,7 @@ def test_sgd_for_an_epoch_is_sgd_written_out():
     loop = loop_of(
         mine, data, epochs=1, opt="sgd", lr=0.1, sched="constant", weight_decay=0.0, augment="none"
     )
-    loop.fit(nothing, nothing)
+    loop.fit(nothing)
 
     losses = []
     rows = order(len(data.train), seed=0, epoch=1)
@@ -76,7 +77,7 @@ def test_gradient_descent_takes_one_step_along_the_gradient_of_the_whole_set():
         for p, g in zip(mine.parameters(), torch.autograd.grad(loss, list(mine.parameters())), strict=True)
     ]
     loop_of(mine, data, epochs=1, opt="gd", lr=0.5, sched="constant", weight_decay=0.0, augment="none").fit(
-        nothing, nothing
+        nothing
     )
     for a, b in zip(mine.parameters(), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
@@ -85,7 +86,7 @@ def test_gradient_descent_takes_one_step_along_the_gradient_of_the_whole_set():
 def test_validation_is_the_plain_mean_over_the_split_in_evaluation_mode():
     data, net = small_data(), small_net()
     loop = loop_of(net, data)
-    loss, accuracy = loop.validate(data.val)
+    loss, accuracy = loop.validate(data.val).values()
     x = data.preprocess.normalise(data.val.read(range(len(data.val))))
     y = torch.from_numpy(data.val.labels)
     logits = net.eval()(x)
@@ -97,13 +98,13 @@ def test_binary_cross_entropy_trains_one_logit():
     data = small_data(classes=2)
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
     loop = loop_of(net, data, loss="binary-cross-entropy", epochs=100, opt="adam", lr=0.01, augment="none")
-    loss, _ = loop.validate(data.train)
+    loss = loop.validate(data.train)["loss"]
     x = data.preprocess.normalise(data.train.read(range(len(data.train))))
     p = torch.sigmoid(net(x)[:, 0])
     y = torch.from_numpy(data.train.labels)
     assert loss == pytest.approx(-torch.where(y == 1, p, 1 - p).log().mean().item(), rel=1e-5)
-    loop.fit(nothing, nothing)
-    assert loop.validate(data.train)[1] > 0.9
+    loop.fit(nothing)
+    assert loop.validate(data.train)["accuracy"] > 0.9
 
 
 class Events(Listener):
@@ -125,7 +126,7 @@ class Events(Listener):
 
 def test_order_of_events():
     events = Events()
-    loop_of(small_net(), small_data(n=40), [events]).fit(nothing, nothing)
+    loop_of(small_net(), small_data(n=40), [events]).fit(nothing)
     epochs = [[f"step {e}.1", f"step {e}.2", f"epoch {e}"] for e in (1, 2)]  # 30 training images, 16 a step
     assert events.seen == ["start", *epochs[0], *epochs[1], "end"]
 
@@ -147,18 +148,18 @@ def test_stopped_at_any_step_and_resumed_is_the_uninterrupted_run_to_the_bit(ste
     """Shuffling, augmentation, dropout, batch norm and the schedule are on: 5 steps an epoch, 2 epochs."""
     data = small_data()
     whole = loop_of(small_net(), data, augment="shift-flip")
-    whole.fit(nothing, nothing)
+    whole.fit(nothing)
 
     saved = []
     broken = loop_of(small_net(), data, [StopAt(steps)], augment="shift-flip")
     with pytest.raises(Interrupted) as caught:
-        broken.fit(lambda loop: saved.append(loop.state_dict()), nothing)
+        broken.fit(lambda loop: saved.append(loop.state_dict()))
     assert caught.value.exit_code == 143
 
     torch.manual_seed(999)
     going_on = loop_of(small_net(), data, augment="shift-flip")
     going_on.load_state_dict(*saved[-1])
-    going_on.fit(nothing, nothing)
+    going_on.fit(nothing)
     a, b = whole.state_dict(), going_on.state_dict()
     assert a[0].keys() == b[0].keys()
     assert all(torch.equal(a[0][k], b[0][k]) for k in a[0])
@@ -170,7 +171,7 @@ def test_stopped_at_any_step_and_resumed_is_the_uninterrupted_run_to_the_bit(ste
 def test_sigint_ends_with_130_and_gives_the_handler_back():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as caught:
-        loop_of(small_net(), small_data(), [StopAt(2, signal.SIGINT)]).fit(nothing, nothing)
+        loop_of(small_net(), small_data(), [StopAt(2, signal.SIGINT)]).fit(nothing)
     assert caught.value.exit_code == 130
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -180,8 +181,8 @@ def test_a_loss_that_is_no_number_stops_the_run():
     loop = loop_of(small_net(), small_data(), opt="sgd", lr=900.0, sched="constant")
     with torch.no_grad():
         next(loop.engine.module.parameters()).fill_(float("nan"))
-    with pytest.raises(StriateError, match="loss became nan in epoch 1"):
-        loop.fit(lambda loop: saved.append(1), nothing)
+    with pytest.raises(StriateError, match="loss became nan in epoch 1, batch 1 of 5"):
+        loop.fit(lambda loop: saved.append(1))
     assert not saved
 
 
@@ -212,7 +213,7 @@ def test_an_auxiliary_head_learns_with_its_weight_and_is_silent_otherwise():
         torch.manual_seed(0)
         net = TwoHeads()
         before = net.side.weight.detach().clone()
-        loop_of(net, data, **one_step, augment="none", aux_weight=weight).fit(nothing, nothing)
+        loop_of(net, data, **one_step, augment="none", aux_weight=weight).fit(nothing)
         moved[weight] = net.side.weight.detach() - before
     assert torch.count_nonzero(moved[0.0]) == 0
     torch.testing.assert_close(moved[0.6], 2 * moved[0.3], rtol=1e-4, atol=1e-7)

@@ -10,7 +10,7 @@ import torch
 from striate.data import load
 from striate.errors import DataError, UsageError
 from striate.train import Run, recipe, resume, train
-from striate.train.run import repeat_command
+from striate.train.session import repeat_command
 
 NET = "INPUT(8,8,1) => CONV(8,3) => BN => RELU => POOL(2) => FC(32) => RELU => FC(10)"
 
@@ -38,6 +38,7 @@ def test_everything_is_in_the_folder(run):
         "last",
         "environment.json",
         "log.txt",
+        "health.jsonl",
     }
     assert wanted | {"command.txt", "summary.json"} == names
     assert run.environment["torch"] == torch.__version__

@@ -1,6 +1,6 @@
 """`striate evaluate RUN [DATA]`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,8 +8,6 @@ from striate.cli.common import Debug, Json, RunPath, emit, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from striate.train.metrics import Evaluation
 
 
 def evaluate(
@@ -27,22 +25,28 @@ def evaluate(
 
     one_of(split, ("train", "val", "test"), "--split")
     evaluation = Run.open(run).evaluate(data, split=split)
+    figures = evaluation.to_json()
+    said = f"mean average precision {figures['map']:.2%}, " if "map" in figures else ""
     emit(
-        evaluation.to_json(),
+        figures,
         as_json,
-        per_class(evaluation),
-        f"accuracy {evaluation.accuracy:.2%}, loss {evaluation.loss:.4f}, {len(evaluation):,} images",
+        table(figures["per_label"], "label")
+        if "per_label" in figures
+        else table(figures["per_class"], "class"),
+        f"{said}accuracy {evaluation.accuracy:.2%}, loss {evaluation.loss:.4f}, {len(evaluation):,} images",
     )
 
 
-def per_class(evaluation: "Evaluation") -> "Table":
-    """The report that scikit-learn users know."""
+def table(rows: list[dict[str, Any]], first: str) -> "Table":
+    """The report that scikit-learn users know, with average precision where a row has it."""
     from rich.table import Table
 
-    table = Table("class", *("precision", "recall", "F1", "images"), box=None, header_style="bold")
-    for column in table.columns[1:]:
+    columns = {"average_precision": "AP", "precision": "precision", "recall": "recall", "f1": "F1"}
+    columns = {name: head for name, head in columns.items() if name in rows[0]}
+    shown = Table(first, *columns.values(), "images", box=None, header_style="bold")
+    for column in shown.columns[1:]:
         column.justify = "right"
-    for row in evaluation.per_class:
-        ratios = (f"{x:.1%}" for x in (row.precision, row.recall, row.f1))
-        table.add_row(visible(row.name), *ratios, f"{row.support:,}")
-    return table
+    for row in rows:
+        ratios = ("–" if row[name] != row[name] else f"{row[name]:.1%}" for name in columns)
+        shown.add_row(visible(row["name"]), *ratios, f"{row['support']:,}")
+    return shown

@@ -1,5 +1,6 @@
 """What a person sees while a network trains: one live bar in a terminal, one line an epoch in a pipe."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -22,6 +23,11 @@ LINE = {
     "seconds": "{:.1f} s",
 }
 BAR = {"train_loss": "loss {:.4f}", "val_accuracy": "val {:.2%}", "images_per_second": "{:,.0f} images/s"}
+
+
+def is_first() -> bool:
+    """Whether this process speaks for all that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

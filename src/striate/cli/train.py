@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from striate.cli.common import Debug, Json, emit
-from striate.cli.progress import progress
+from striate.cli.progress import is_first, progress
 from striate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ def _train(
     output: Annotated[
         Path | None, typer.Option("--output", help="the run folder itself; default: runs/NUMBER-NET-DATA")
     ] = None,
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="with --resume: go on with the settings typed now")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
     **fields: Any,
@@ -50,8 +53,12 @@ def _train(
     """
     settings = {name: value for name, value in fields.items() if value is not None}
     with progress(stderr=as_json) as listener:
-        run = _resume(resume, settings, listener) if resume else _start(settings, config, output, listener)
-    emit(run.summary, as_json, *_outcome(run.summary))
+        if resume:
+            run = _resume(resume, settings, config, allow_changes, listener)
+        else:
+            run = _start(settings, config, output, listener)
+    if is_first():
+        emit(run.summary, as_json, *_outcome(run.summary))
 
 
 def _outcome(summary: dict[str, Any]) -> tuple[str, str]:
@@ -70,15 +77,14 @@ def _start(settings: dict[str, Any], config: Path | None, output: Path | None, l
     return train.train(train.recipe(settings, config), output, [listener])
 
 
-def _resume(folder: Path, settings: dict[str, Any], listener: Any) -> "Run":
+def _resume(
+    folder: Path, settings: dict[str, Any], config: Path | None, allow_changes: bool, listener: Any
+) -> "Run":
     from striate import train
 
-    if fixed := settings.keys() - {"epochs"}:
-        raise UsageError(
-            f"--resume goes on with the saved recipe: {_spell(min(fixed))} can't change", "only --epochs can"
-        )
-    epochs = train.recipe({"data": "", "model": "", **settings}).epochs if settings else None
-    return train.resume(folder, epochs, [listener])
+    if config is not None:
+        raise UsageError("--resume goes on with the recipe of the run: leave --config out")
+    return train.resume(folder, [listener], allow_changes=allow_changes, **settings)
 
 
 def _with_recipe_flags(verb: Callable[..., None]) -> Callable[..., None]:
@@ -104,6 +110,9 @@ def _flag(name: str, field: Any) -> Any:
     help_text = f"{field.description}{default}"
     if name == "data":
         return Annotated[str | None, typer.Argument(metavar="DATA", help=help_text, show_default=False)]
+    if bool in (field.annotation, *get_args(field.annotation)):
+        switch = f"{_spell(name)}/--no-{_spell(name)[2:]}"
+        return Annotated[bool | None, typer.Option(switch, help=help_text, show_default=False)]
     choices = list(_choices(field.annotation))
     kind = int if any(isinstance(c, int) for c in choices) else str
     metavar = "|".join(map(str, choices)) or name.upper()
@@ -120,7 +129,7 @@ def _choices(annotation: Any) -> Iterator[str | int]:
     for part in get_args(annotation):
         if isinstance(part, str | int):
             yield part
-        else:
+        elif not hasattr(part, "pattern"):
             yield from _choices(part)
 
 

@@ -3,6 +3,7 @@
 from striate.train.checkpoint import Model, load
 from striate.train.metrics import Evaluation
 from striate.train.recipe import Recipe, recipe
-from striate.train.run import Run, resume, train
+from striate.train.run import Run
+from striate.train.session import resume, train
 
 __all__ = ["Evaluation", "Model", "Recipe", "Run", "load", "recipe", "resume", "train"]

@@ -4,25 +4,30 @@ No pickle is written or read.
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_bytes
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import striate
 from striate import plan
 from striate.data import Preprocess
-from striate.errors import DataError, UsageError
-from striate.files import write_text, write_whole
+from striate.errors import DataError, StriateError, UsageError
+from striate.files import write_whole
 from striate.train.engine import Engine
+from striate.train.losses import to_probabilities
 
-FORMAT = 1
+FORMAT = STATE_FORMAT = 1
+WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name
 
 
 @dataclass
@@ -36,6 +41,7 @@ class Model:
     classes: tuple[str, ...]
     preprocess: Preprocess
     metrics: dict[str, float] = field(default_factory=dict)
+    several: bool = False  # labels an image
 
     def save(self, path: Path) -> Path:
         """Write the model file, whole or not at all."""
@@ -46,10 +52,11 @@ class Model:
             "classes": self.classes,
             "preprocess": self.preprocess.to_dict(),
             "metrics": self.metrics,
+            "several": self.several,
         }
         metadata = {"format": f"striate {FORMAT}", "striate": striate.__version__, "model": json.dumps(facts)}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.module.state_dict().items()}
-        return write_whole(path, lambda p: save_file(tensors, p, metadata))
+        return _write(path, save(tensors, metadata))
 
     def engine(self, device: str = "auto", precision: str = "auto") -> Engine:
         """The fast path of this network, fed with its own preprocessing."""
@@ -59,27 +66,29 @@ class Model:
         """Class probabilities of uint8 images.    (n, c, h, w) -> (n, k)"""
         engine = self.engine(device, precision)
         with engine.inference():
-            return torch.cat([to_probabilities(engine(part)).cpu() for part in images.split(256)])
+            return torch.cat(
+                [to_probabilities(engine(part), self.several).cpu() for part in images.split(256)]
+            )
 
     def predict(self, files: Iterable[str | Path], top: int = 5) -> list[dict[str, Any]]:
-        """Label, probability and the `top` classes of each image file; a file that is no image raises DataError."""
+        """Label, probability and the `top` classes of each image file; a file that is no image raises DataError.
+
+        Where an image has several labels, `labels` holds those with a probability of at least one half, `label`
+        joins them with `|`, and `probability` is that of the least sure.
+        """
         answers = []
         for names in batched((str(f) for f in files), 64):
             images = torch.stack([self.preprocess.read(name) for name in names])
             for name, row in zip(names, self.probabilities(images), strict=True):
                 best = [(self.classes[i], float(row[i])) for i in row.argsort(descending=True)[:top].tolist()]
-                answers.append(
-                    {"file": name, "label": best[0][0], "probability": best[0][1], "top": dict(best)}
-                )
+                answer = {"file": name, "label": best[0][0], "probability": best[0][1], "top": dict(best)}
+                answers.append(answer | (self._labels(row) if self.several else {}))
         return answers
 
-
-def to_probabilities(logits: Tensor) -> Tensor:
-    """Softmax of k logits; one logit is the log-odds of the second of two classes."""
-    if logits.shape[1] == 1:
-        p = logits.sigmoid()
-        return torch.cat((1 - p, p), dim=1)
-    return logits.softmax(dim=1)
+    def _labels(self, row: Tensor) -> dict[str, Any]:
+        said = {name: float(p) for name, p in zip(self.classes, row, strict=True) if p >= 0.5}
+        least = min(said.values()) if said else 1 - float(row.max())
+        return {"labels": list(said), "label": "|".join(said), "probability": least}
 
 
 def batched(items: Iterable[str], n: int) -> Iterator[tuple[str, ...]]:
@@ -111,11 +120,15 @@ def load(path: Path | str, factory: str | None = None) -> Model:
         tuple(facts["classes"]),
         Preprocess.from_dict(facts["preprocess"]),
         facts["metrics"],
+        facts.get("several", False),
     )
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Fill `module`; raises DataError that lists what is missing, unknown or of another shape."""
+    for prefix in WRAPPERS:
+        if tensors and all(k.startswith(prefix) for k in tensors):
+            tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
     wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in tensors.items()}
     faults = [f"missing {k} {wanted[k]}" for k in wanted.keys() - found.keys()]
@@ -149,26 +162,53 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return metadata, tensors
 
 
-def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write the state of a run: tensors, then the JSON that names them, so that a JSON never lacks its tensors."""
+def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Path:
+    """Write the state of a run and keep the one before it: NUMBER-CRC32.safetensors, the facts in its metadata."""
     folder.mkdir(exist_ok=True)
-    name = f"state-{facts['epoch']}-{facts['step']}.safetensors"
-    write_whole(folder / name, lambda p: save_file({k: v.contiguous() for k, v in tensors.items()}, p))
-    write_text(folder / "state.json", json.dumps({**facts, "tensors": name}))
-    for old in folder.glob("state-*.safetensors"):
-        if old.name != name:
-            old.unlink()
+    before = states(folder)
+    data = save(tensors, {"format": f"striate-state {STATE_FORMAT}", "facts": json.dumps(facts)})
+    number = int(before[-1].name.split("-")[0]) + 1 if before else 1
+    path = _write(folder / f"{number:06d}-{crc32(data):08x}.safetensors", data)
+    for old in before[:-1]:
+        old.unlink()
+    return path
+
+
+def states(folder: Path) -> list[Path]:
+    """The states in `folder`, the oldest first."""
+    return sorted(folder.glob("[0-9]*-*.safetensors"))
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_state` wrote; raises DataError when it is damaged, UsageError when there is none."""
-    if not (folder / "state.json").is_file():
+    """The newest that `save_state` wrote; raises UsageError when there is none, DataError when it is damaged."""
+    found = states(folder)
+    if not found:
         raise UsageError(f"nothing to resume in {folder.parent}")
+    path = found[-1]
+    data = path.read_bytes()
+    if f"{crc32(data):08x}" != path.stem.split("-")[1]:
+        older = f"remove it to go on from {found[-2].name}, the state before it" if len(found) > 1 else ""
+        raise DataError(f"{path} is damaged: its content is not what was written", older)
+    with safe_open(path, "pt") as f:
+        metadata = f.metadata() or {}
+    kind = metadata.get("format", "")
+    if kind != f"striate-state {STATE_FORMAT}":
+        raise DataError(
+            f"{path} has format {kind!r}; this version reads 'striate-state {STATE_FORMAT}'", "update striate"
+        )
+    return load_bytes(data), json.loads(metadata["facts"])
+
+
+def _write(path: Path, data: bytes) -> Path:
+    """Whole or not at all; raises StriateError that says how much room there is."""
     try:
-        facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return load_file(folder / facts["tensors"]), facts
-    except (ValueError, KeyError, OSError, SafetensorError) as error:
-        raise DataError(f"{folder} is damaged: {error}") from None
+        return write_whole(path, lambda p: p.write_bytes(data))
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        raise StriateError(
+            f"can't write {path}: {error.strerror}; {len(data):,} bytes wanted, {free:,} free",
+            "what was there before is untouched",
+        ) from error
 
 
 def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -183,10 +223,12 @@ def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
 def unpack_optimiser(
     optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: Sequence[dict[str, Any]]
 ) -> None:
-    """The inverse of `pack_optimiser`."""
+    """The inverse of `pack_optimiser`; settings other than the learning rate stay those of `optimiser`."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimiser."):
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": list(groups)})
+    mine = optimiser.state_dict()["param_groups"]
+    kept = [{**m, "lr": theirs["lr"]} for m, theirs in zip(mine, groups, strict=True)]
+    optimiser.load_state_dict({"state": state, "param_groups": kept})

@@ -38,28 +38,36 @@ class Engine:
         self.device = pick_device(device)
         self.dtype = pick_dtype(self.device, precision)
         self.module = module.to(self.device)
-        self._twin = twin(module)
+        self.twin = twin(module)
         scale = 1 / (255 * torch.tensor(std, device=self.device))
         self._scale = scale.view(1, -1, 1, 1)
         self._shift = (-torch.tensor(mean, device=self.device) * 255 * scale).view(1, -1, 1, 1)
+        self.spread: nn.Module | None = None  # what runs a training step where several processes share it
+
+    def like(self, module: nn.Module) -> "Engine":
+        """The same preparation, device and arithmetic for another network."""
+        other = copy.copy(self)
+        other.module, other.twin, other.spread = module, twin(module), None
+        return other
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.run(self.prepare(images))
 
     def run(self, x: Tensor) -> Tensor:
         """Logits of a prepared batch."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits: Tensor = self._twin(x)
+        with self.arithmetic():
+            logits: Tensor = self.twin(x)
         return logits.float()
 
     def run_with_auxiliary(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits of the network and of its auxiliary heads; no heads, an empty list."""
-        method = getattr(self._twin, "forward_with_auxiliary", None)
-        if method is None:
-            return self.run(x), []
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits, auxiliary = method(x)
+        with self.arithmetic():
+            logits, auxiliary = all_heads(self.twin, x) if self.spread is None else self.spread(x)
         return logits.float(), [a.float() for a in auxiliary]
+
+    def arithmetic(self) -> torch.autocast:
+        """Layers compute in the engine's precision while this is entered."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 pixels on the device, standardised, channels last."""
@@ -70,17 +78,26 @@ class Engine:
     @contextmanager
     def inference(self) -> Iterator[None]:
         """Evaluation mode without gradients; the mode before comes back."""
-        was_training = self._twin.training
-        self._twin.eval()
+        was_training = self.twin.training
+        self.twin.eval()
         try:
             with torch.inference_mode():
                 yield
         finally:
-            self._twin.train(was_training)
+            self.twin.train(was_training)
 
     def train(self) -> None:
         """Training mode."""
-        self._twin.train()
+        self.twin.train()
+
+
+def all_heads(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits of a network and of its auxiliary heads, if it has any."""
+    method = getattr(module, "forward_with_auxiliary", None)
+    if method is None:
+        return module(x), []
+    logits, auxiliary = method(x)
+    return logits, list(auxiliary)
 
 
 def twin(module: nn.Module) -> nn.Module:

@@ -1,27 +1,33 @@
 """The training loop: an epoch is steps, a look at the validation split, and events for whoever listens."""
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from striate.data import DataSet, Images, Loader
-from striate.errors import StriateError
+from striate.data import DataSet, Images
+from striate.errors import DataError, StriateError
 from striate.train.augment import MOVES
-from striate.train.checkpoint import pack_optimiser, to_probabilities, unpack_optimiser
+from striate.train.average import Average, Lookahead
+from striate.train.checkpoint import pack_optimiser, unpack_optimiser
+from striate.train.distributed import Group, Share, exchanging, spread
 from striate.train.engine import Engine
 from striate.train.evaluate import logits
+from striate.train.events import State, tell
+from striate.train.labels import mean_average_precision
+from striate.train.losses import loss_function, right
 from striate.train.optim import optimiser
 from striate.train.recipe import Recipe
 from striate.train.schedule import factor
+
+SWA_FROM = 0.75  # of the run
+LOOK = 50  # batches between two looks at the loss on a device where looking means waiting
 
 
 class Interrupted(StriateError):
@@ -32,205 +38,294 @@ class Interrupted(StriateError):
         self.exit_code = 128 + number
 
 
-@dataclass
-class State:
-    """What listeners see. `metrics` are those of the last finished epoch."""
-
-    epochs: int
-    steps_per_epoch: int
-    epoch: int = 1
-    step: int = 0  # steps done in this epoch
-    metrics: dict[str, float] = field(default_factory=dict)
-    seen: int = 0  # images of this epoch
-    loss_sum: Tensor | None = (
-        None  # on the device: reading it waits for the device, so nobody reads it every step
-    )
-    correct: Tensor | None = None
-
-    @property
-    def running_loss(self) -> float | None:
-        """Mean training loss of the epoch so far."""
-        return float(self.loss_sum) / self.seen if self.loss_sum is not None and self.seen else None
-
-
-class Listener:
-    """Hears the run: start, every step, every epoch, end. All methods may be left out."""
-
-    def on_start(self, state: State) -> None: ...
-    def on_step(self, state: State) -> None: ...
-    def on_epoch(self, state: State) -> None: ...
-    def on_end(self, state: State) -> None: ...
-
-
 class Loop:
     """Trains `engine` on `data` as `recipe` says; everything that decides the next step is in `state_dict`."""
 
     def __init__(
-        self, recipe: Recipe, data: DataSet, engine: Engine, listeners: Sequence[Listener] = ()
+        self,
+        recipe: Recipe,
+        data: DataSet,
+        engine: Engine,
+        listeners: Sequence[Any] = (),
+        group: Group | None = None,
     ) -> None:
         self.recipe, self.data, self.engine, self.listeners = recipe, data, engine, listeners
-        full = recipe.opt == "gd"  # one step an epoch, the gradient gathered over all batches
-        self.batches = -(-len(data.train) // recipe.batch_size)
-        self.steps = recipe.epochs * (1 if full else self.batches)
-        self.gather = self.batches if full else 1
-        self.optimiser = optimiser(recipe.opt, engine.module, recipe.lr, recipe.momentum, recipe.weight_decay)
+        self.group = group or Group()
+        self.images, self.batches = self._count()
+        self.gather = self.batches if recipe.opt == "gd" else recipe.accumulate  # batches a step
+        self.steps = -(-self.batches // self.gather)  # an epoch
+        self.optimiser = optimiser(
+            recipe.opt,
+            engine.module,
+            recipe.lr,
+            recipe.momentum,
+            recipe.weight_decay,
+            decay_all=recipe.decay_all,
+            bias_lr=recipe.bias_lr,
+        )
         self.peaks = [g["lr"] for g in self.optimiser.param_groups]
-        self.scaler = torch.amp.GradScaler(enabled=engine.dtype == torch.float16)
-        self.criterion = loss_function(recipe)
+        self.trained = [p for g in self.optimiser.param_groups for p in g["params"]]
+        self.scaler = torch.amp.GradScaler(engine.device.type, enabled=engine.dtype == torch.float16)
+        kind = recipe.loss or ("binary-cross-entropy" if data.several else "cross-entropy")
+        self.criterion = loss_function(kind, recipe.smoothing, recipe.focal_gamma, data.several)
         self.augment = MOVES[recipe.augment]
+        self.average = Average(engine, recipe.average, recipe.ema_decay) if recipe.average != "none" else None
+        self.lookahead = Lookahead(self.trained, recipe.lookahead) if recipe.lookahead else None
         self.state = State(recipe.epochs, self.batches)
-        self.seconds = 0.0
+        self.seconds = 0.0  # of training and validation, all sessions together
+        self._mark = 0.0
+        spread(engine, self.group)
 
-    def fit(self, save: Callable[["Loop"], None], finished: Callable[["Loop"], None]) -> None:
-        """Run to the last epoch. `finished` is called after each, `save` also when a signal stops the run."""
-        self._tell("on_start")
+    def _count(self) -> tuple[int, int]:
+        """Images and batches of an epoch. A last batch too small for batch norm or for all ranks is left out."""
+        n, size = len(self.data.train), self.recipe.batch_size
+        norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.engine.module.modules())
+        least = max(self.group.size, 2 if norms else 1)
+        if min(n, size) < least:
+            why = "batch norm needs two" if least == 2 and self.group.size == 1 else f"{least} are needed"
+            raise DataError(f"{min(n, size)} training images a batch: {why}", "--batch-size, or more images")
+        used = n - n % size if 0 < n % size < least else n
+        return used, -(-used // size)
+
+    def fit(self, save: Callable[["Loop"], None], due: Callable[[], bool] = lambda: True) -> None:
+        """Run to the last epoch; `save` is called where `due` says so, when a signal stops the run, at the end."""
+        state = self.state
+        tell(self.listeners, "on_start", state)
         with listening() as signals:
-            while self.state.epoch <= self.recipe.epochs:
-                self._epoch(signals, save)
-                finished(self)
-                self._tell("on_epoch")
+            while state.epoch <= state.epochs and not state.stop:
+                complete = self._epoch(signals, save, due)
+                tell(self.listeners, "on_epoch", state)
+                if not complete:  # saved where it stopped, to go on from there
+                    break
                 self._next_epoch()
-                save(self)
-        self.state.epoch = self.recipe.epochs
-        self._tell("on_end")
+                if self.group.most([int(due() or state.epoch > state.epochs or bool(state.stop))])[0]:
+                    self._save(save)
+        tell(self.listeners, "on_end", state)
 
-    def _epoch(self, signals: list[int], save: Callable[["Loop"], None]) -> None:
+    def _epoch(self, signals: list[int], save: Callable[["Loop"], None], due: Callable[[], bool]) -> bool:
+        """One epoch from `state.step` on; whether the time sufficed."""
         state, recipe = self.state, self.recipe
-        began, seen_before = time.perf_counter(), state.seen
-        loader = Loader(
+        self._mark, seen_before = time.perf_counter(), state.seen
+        began, complete = self._mark, True
+        loader = Share(
+            self.group,
             self.data.train,
             recipe.batch_size,
             seed=recipe.seed,
             epoch=state.epoch,
             start=state.step,
             workers=recipe.workers,
+            drop_last=self.images < len(self.data.train),
         )
         self.engine.train()
         for images, labels in loader:
             self._step(images, labels)
-            self._tell("on_step")
-            if signals:
-                self.seconds += time.perf_counter() - began
-                save(self)
-                raise Interrupted(signals[0], "go on with `striate train --resume RUN`")
-        loss = state.running_loss or 0.0
-        if not np.isfinite(loss):
-            raise StriateError(
-                f"the loss became {loss} in epoch {state.epoch}; the best weights so far are kept",
-                "try a lower learning rate: --lr",
-            )
+            tell(self.listeners, "on_step", state)
+            number, time_up, saving = self.group.most(self._wishes(signals, due))
+            if number or time_up or saving:
+                self._save(save)
+            if number:
+                raise Interrupted(number, "go on with `striate train --resume RUN`")
+            if time_up:
+                state.stop, complete = f"{recipe.stop_after:g} seconds are over", state.step == self.batches
+                break
         training_seconds = time.perf_counter() - began
-        accuracy = float(state.correct) / state.seen if state.correct is not None else 0.0
-        metrics = {"train_loss": loss, "train_accuracy": accuracy}
-        if len(self.data.val):
-            metrics["val_loss"], metrics["val_accuracy"] = self.validate(self.data.val)
-        elapsed = time.perf_counter() - began
-        self.seconds += elapsed
-        metrics["lr"] = self.optimiser.param_groups[0]["lr"]
-        metrics["images_per_second"] = (state.seen - seen_before) / training_seconds
-        metrics["seconds"] = elapsed
-        state.metrics = metrics
+        self._measure()
+        self._lap()
+        state.metrics |= {
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "images_per_second": (state.seen - seen_before) / training_seconds,
+            "seconds": time.perf_counter() - began,
+        }
+        return complete
+
+    def _wishes(self, signals: list[int], due: Callable[[], bool]) -> tuple[int, int, int]:
+        """The signal that came; whether the time is over; whether the state should be saved in mid-epoch."""
+        recipe, state = self.recipe, self.state
+        limit = recipe.stop_after
+        time_up = limit is not None and self.seconds + time.perf_counter() - self._mark >= limit
+        saving = (
+            state.step % recipe.save_every == 0 if recipe.save_every else state.step < self.batches and due()
+        )
+        return signals[0] if signals else 0, int(time_up), int(saving)
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
-        state = self.state
-        gathered = state.step % self.gather
-        done = (self.state.epoch - 1) * self.batches + state.step
-        images = self.augment(images.to(self.engine.device, non_blocking=True), self._generator(done))
-        labels = labels.to(self.engine.device, non_blocking=True)
-        scores, auxiliary = self.engine.run_with_auxiliary(self.engine.prepare(images))
-        loss = self.criterion(scores, labels)
-        total = (
-            loss + self.recipe.aux_weight * sum(self.criterion(a, labels) for a in auxiliary)
-            if auxiliary
-            else loss
-        )
-        share = len(labels) / len(self.data.train) if self.gather > 1 else 1.0
-        self.scaler.scale(total * share if share != 1 else total).backward()
-        if gathered == self.gather - 1:
-            rate = factor(self.recipe.sched, done / self.gather / self.steps, self.recipe.warmup)
-            for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
-                group["lr"] = peak * rate
-            self.scaler.step(self.optimiser)
-            self.scaler.update()
-            self.optimiser.zero_grad()
+        state, recipe, device = self.state, self.recipe, self.engine.device
+        begun = state.step - state.step % self.gather  # the batch that this step of the optimiser began with
+        end = min(begun + self.gather, self.batches)
+        whole = self._images(state.step, state.step + 1)
+        images = images.to(device, non_blocking=True)
+        labels = labels.to(device, non_blocking=True)
+        images = self.augment(images, self._generator((state.epoch - 1) * self.batches + state.step))
+        with exchanging(self.engine, state.step + 1 == end):
+            scores, auxiliary = self.engine.run_with_auxiliary(self.engine.prepare(images))
+            loss = self.criterion(scores, labels)
+            total = loss + recipe.aux_weight * sum(self.criterion(a, labels) for a in auxiliary)
+            share = self.group.size * len(labels) / self._images(begun, end)
+            self.scaler.scale(total * share if share != 1 else total).backward()
+        if state.step + 1 == end:
+            self._update((state.epoch - 1) * self.steps + state.step // self.gather)
         with torch.no_grad():
-            right = (to_labels(scores) == labels).sum()
+            correct = right(scores, labels, self.data.several).sum()
             state.loss_sum = loss.detach() * len(labels) + (0 if state.loss_sum is None else state.loss_sum)
-            state.correct = right + (0 if state.correct is None else state.correct)
-        state.seen += len(labels)
+            state.correct = correct + (0 if state.correct is None else state.correct)
+        state.seen += whole
         state.step += 1
+        if device.type == "cpu" or state.step % LOOK == 0:
+            self._refuse_nan(loss.detach())
 
-    def validate(self, images: Images) -> tuple[float, float]:
-        """Mean loss and accuracy."""
-        scores, labels = logits(self.engine, images, max(256, self.recipe.batch_size), self.recipe.workers)
-        return float(self.criterion(scores, labels)), float((to_labels(scores) == labels).float().mean())
+    def _update(self, step: int) -> None:
+        """Step number `step` of the optimiser, and of what follows it."""
+        recipe = self.recipe
+        done = step / (recipe.epochs * self.steps)
+        rate = self.state.rate * factor(recipe.sched, done, recipe.warmup, self.state.epoch)
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * rate
+        if recipe.clip is not None:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.trained, recipe.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad()
+        if self.lookahead is not None:
+            self.lookahead.update(step + 1)
+        if self.average is not None and recipe.average == "ema":
+            self.average.update()
+
+    def _measure(self) -> None:
+        """Training and validation metrics of the epoch; SWA takes its sample first."""
+        state, recipe = self.state, self.recipe
+        if self.average is not None and recipe.average == "swa" and state.epoch > SWA_FROM * state.epochs:
+            self.average.update()
+            self.average.measure_norms(self.data.train, recipe.batch_size, recipe.workers)
+        sums = [s for s in (state.loss_sum, state.correct) if s is not None]
+        loss, correct = self.group.sum(torch.stack(sums).double()).tolist()
+        self._refuse_nan(torch.tensor(loss))
+        self._refuse_bad_weights()
+        state.metrics = {"train_loss": loss / state.seen, "train_accuracy": correct / state.seen}
+        if len(self.data.val):
+            measured = self.validate(self.data.val)
+            state.metrics |= {f"val_{name}": value for name, value in measured.items()}
+
+    @property
+    def judged(self) -> Engine:
+        """What is measured and kept: the average, once there is one, else the network itself."""
+        return self.average.engine if self.average is not None and self.average.count else self.engine
+
+    def validate(self, images: Images) -> dict[str, float]:
+        """Loss and accuracy; for several labels an image the mean average precision as well."""
+        size, workers = max(256, self.recipe.batch_size), self.recipe.workers
+        scores, labels = logits(self.judged, images, size, workers, self.group)
+        hits = right(scores, labels, self.data.several)
+        measured = {"loss": float(self.criterion(scores, labels)), "accuracy": float(hits.float().mean())}
+        if self.data.several:
+            measured["map"] = mean_average_precision(labels.cpu().numpy(), scores.cpu().numpy())
+        return measured
+
+    def _images(self, first: int, end: int) -> int:
+        """Images of all ranks in batches `first` to `end` - 1."""
+        size = self.recipe.batch_size
+        return min(end * size, self.images) - first * size
 
     def _next_epoch(self) -> None:
         state = self.state
         state.epoch, state.step, state.seen, state.loss_sum, state.correct = state.epoch + 1, 0, 0, None, None
 
-    def _generator(self, step: int) -> torch.Generator:
-        """Augmentation of a step depends on the seed and the step alone, so a resumed run draws the same."""
-        return torch.Generator(self.engine.device).manual_seed(self.recipe.seed * 1_000_003 + step)
+    def _generator(self, batch: int) -> torch.Generator:
+        """Augmentation of a batch depends on the seed and its number alone, so a resumed run draws the same."""
+        seed = (self.recipe.seed * 1_000_003 + batch) * self.group.size + self.group.rank
+        return torch.Generator(self.engine.device).manual_seed(seed)
 
-    def _tell(self, event: str) -> None:
-        for listener in self.listeners:
-            method = getattr(listener, event, None)
-            if method is not None:
-                method(self.state)
+    def _refuse_nan(self, loss: Tensor, what: str = "the loss") -> None:
+        value = float(loss)
+        if not math.isfinite(value):
+            place = f"epoch {self.state.epoch}, batch {self.state.step} of {self.batches}"
+            raise StriateError(
+                f"{what} became {value} in {place}; the best weights and the last good state are kept",
+                "try a lower learning rate: --lr",
+            )
+
+    def _refuse_bad_weights(self) -> None:
+        largest = torch.stack(torch._foreach_norm([p.detach() for p in self.trained], math.inf)).max()
+        self._refuse_nan(largest, "a weight")
+
+    def _save(self, save: Callable[["Loop"], None]) -> None:
+        """Save; weights that are no numbers don't take the place of good ones."""
+        self._refuse_bad_weights()
+        self._lap()
+        save(self)
+
+    def _lap(self) -> None:
+        now = time.perf_counter()
+        self.seconds, self._mark = self.seconds + now - self._mark, now
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a resumed run needs, as tensors and as plain facts."""
-        tensors = {
-            f"module.{k}": v.detach().cpu().clone() for k, v in self.engine.module.state_dict().items()
-        }
+        """Everything a resumed run needs, as tensors and as plain facts; every rank calls it."""
+        state, device = self.state, self.engine.device
+        tensors = {f"module.{k}": v for k, v in self.engine.module.state_dict().items()}
         packed, groups = pack_optimiser(self.optimiser)
         tensors |= packed
-        tensors["rng.cpu"] = torch.get_rng_state()
-        if self.engine.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.engine.device)
-        state = self.state
-        for name in ("loss_sum", "correct"):
-            value = getattr(state, name)
-            if value is not None:
-                tensors[f"sum.{name}"] = value.detach().cpu().clone()
+        tensors |= {f"grad.{i}": p.grad for i, p in enumerate(self.trained) if p.grad is not None}
+        for follower in (self.average, self.lookahead):
+            tensors |= follower.state_dict() if follower is not None else {}
+        for rank, numbers in enumerate(self.group.gather(_random_state(device))):
+            tensors |= {f"rng.{kind}.{rank}": v for kind, v in numbers.items()}
+        if state.loss_sum is not None and state.correct is not None:
+            tensors |= {
+                "sum.loss": self.group.sum(state.loss_sum),
+                "sum.correct": self.group.sum(state.correct),
+            }
         facts = {
             "epoch": state.epoch,
             "step": state.step,
             "seen": state.seen,
+            "rate": state.rate,
+            "stop": state.stop,
+            "batch_size": self.recipe.batch_size,
             "seconds": self.seconds,
             "groups": groups,
             "scaler": self.scaler.state_dict(),
+            "listeners": {
+                type(m).__name__: m.state_dict() for m in self.listeners if hasattr(m, "state_dict")
+            },
         }
-        return tensors, facts
+        return {k: v.detach().cpu().clone() for k, v in tensors.items()}, facts
 
     def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Stand where `state_dict` stood."""
+        device, rank = self.engine.device, self.group.rank
         module = {k.removeprefix("module."): v for k, v in tensors.items() if k.startswith("module.")}
         self.engine.module.load_state_dict(module)
         unpack_optimiser(self.optimiser, tensors, facts["groups"])
+        for i, p in enumerate(self.trained):
+            p.grad = tensors[f"grad.{i}"].to(device) if f"grad.{i}" in tensors else None
+        for follower in (self.average, self.lookahead):
+            if follower is not None:
+                follower.load_state_dict(tensors)
         self.scaler.load_state_dict(facts["scaler"])
-        torch.set_rng_state(tensors["rng.cpu"])
-        if "rng.cuda" in tensors and self.engine.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.engine.device)
+        _set_random_state(device, tensors, rank)
         state = self.state
-        state.epoch, state.step, state.seen = facts["epoch"], facts["step"], facts["seen"]
-        for name in ("loss_sum", "correct"):
-            if f"sum.{name}" in tensors:
-                setattr(state, name, tensors[f"sum.{name}"].to(self.engine.device))
+        state.epoch, state.seen, state.rate = facts["epoch"], facts["seen"], facts["rate"]
+        state.step = facts["step"] * facts["batch_size"] // self.recipe.batch_size
+        sums = {k: tensors[k].to(device) * (rank == 0) for k in ("sum.loss", "sum.correct") if k in tensors}
+        state.loss_sum, state.correct = sums.get("sum.loss"), sums.get("sum.correct")
+        for listener in self.listeners:
+            if (kept := facts["listeners"].get(type(listener).__name__)) is not None:
+                listener.load_state_dict(kept)
         self.seconds = facts["seconds"]
 
 
-def loss_function(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
-    """Mean loss of logits against labels.    (n, k), (n,) -> ()"""
-    if recipe.loss == "binary-cross-entropy":
-        return lambda logits, y: F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype))
-    return nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    found = {"cpu": torch.get_rng_state()}
+    return {**found, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else found
 
 
-def to_labels(logits: Tensor) -> Tensor:
-    """The most probable class.    (n, k) -> (n,)"""
-    return to_probabilities(logits).argmax(dim=1) if logits.shape[1] == 1 else logits.argmax(dim=1)
+def _set_random_state(device: torch.device, tensors: dict[str, Tensor], rank: int) -> None:
+    """As `rank` left it; a run with more ranks than before keeps the seed of the new ones."""
+    if (numbers := tensors.get(f"rng.cpu.{rank}")) is not None:
+        torch.set_rng_state(numbers)
+    if device.type == "cuda" and (numbers := tensors.get(f"rng.cuda.{rank}")) is not None:
+        torch.cuda.set_rng_state(numbers, device)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
+from striate.errors import UsageError
+
 # name: (default learning rate, constructor of (parameter groups, learning rate, momentum))
 _OPTIMISERS: dict[str, tuple[float, Callable[[Any, float, float], Optimizer]]] = {
     "gd": (0.5, lambda p, lr, m: SGD(p, lr)),
@@ -28,16 +30,33 @@ def default_lr(name: str) -> float:
 
 
 def optimiser(
-    name: str, module: nn.Module, lr: float | None = None, momentum: float = 0.9, weight_decay: float = 0.0
+    name: str,
+    module: nn.Module,
+    lr: float | None = None,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    *,
+    decay_all: bool = False,
+    bias_lr: float = 1.0,
 ) -> Optimizer:
-    """The optimiser `name` over the trainable parameters of `module`; norms and biases are not decayed."""
-    make = _OPTIMISERS[name][1]
+    """The optimiser `name` over the trainable parameters of `module`, in two groups: weights; norms and biases.
+
+    The second isn't decayed unless `decay_all`, and learns at `bias_lr` times the rate.
+    """
+    default, make = _OPTIMISERS[name]
+    rate = default if lr is None else lr
     trainable = [p for p in module.parameters() if p.requires_grad]
+    if not trainable:
+        raise UsageError("every weight of the network is frozen: there is nothing to train")
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in trainable if p.ndim <= 1],
+            "weight_decay": weight_decay if decay_all else 0.0,
+            "lr": rate * bias_lr,
+        },
     ]
-    return make([g for g in groups if g["params"]], default_lr(name) if lr is None else lr, momentum)
+    return make([g for g in groups if g["params"]], rate, momentum)
 
 
 class Muon(Optimizer):

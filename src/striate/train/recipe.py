@@ -8,19 +8,21 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from striate.errors import UsageError, nearest
+from striate.train.schedule import RULES, rules
 
 Optimiser = Literal[
     "gd", "sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "muon"
 ]
-Schedule = Literal["constant", "step", "cosine", "one-cycle"]
+Schedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
+Rules = Annotated[str, Field(pattern=RULES)]
 Side = Annotated[int, Field(ge=1, le=4096)]
-Loss = Literal["cross-entropy", "binary-cross-entropy"]
+Loss = Literal["cross-entropy", "focal", "binary-cross-entropy"]
 
 
 class Recipe(BaseModel):
     """What a run does. Words are those of the command line: `weight_decay` here is `--weight-decay` there."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str = Field(description="data set name, folder, .npz, .zip or .csv")
     model: str = Field(description="zoo name, diagram, .diagram file, model file, or package.module:factory")
@@ -29,12 +31,30 @@ class Recipe(BaseModel):
     lr: float | None = Field(None, gt=0, le=1e3, description="peak learning rate; default by optimiser")
     opt: Optimiser = Field("adamw", description="optimiser")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd-like optimisers")
-    sched: Schedule = Field("one-cycle", description="how the learning rate moves over the run")
+    sched: Schedule | Rules = Field(
+        "one-cycle",
+        description="how the learning rate moves; or 10:0.1,20:0.01: shares of lr from epochs 10 and 20 on",
+    )
     warmup: float = Field(
         0.2, ge=0, lt=1, description="share of the run in which one-cycle and cosine climb to the peak"
     )
+    plateau: int = Field(
+        5, ge=1, description="epochs without improvement after which plateau divides lr by 10"
+    )
     weight_decay: float = Field(0.01, ge=0, description="decay of weights; norms and biases are left alone")
-    loss: Loss = Field("cross-entropy", description="cross-entropy, or binary cross-entropy on one logit")
+    decay_all: bool = Field(False, description="decay norms and biases too")
+    bias_lr: float = Field(1.0, gt=0, description="learning rate of norms and biases, in units of lr")
+    clip: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
+    lookahead: int = Field(0, ge=0, description="steps after which weights go half-way back; 0 never")
+    average: Literal["none", "ema", "swa"] = Field(
+        "none", description="judge and keep a moving average (ema), or the mean over the last quarter (swa)"
+    )
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="what a step leaves of the moving average")
+    loss: Loss | None = Field(
+        None, description="default: cross-entropy, binary where images have several labels"
+    )
+    focal_gamma: float = Field(2.0, ge=0, le=10, description="how little the focal loss heeds easy images")
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
     augment: Literal["none", "shift", "shift-flip"] = Field(
         "shift", description="random moves of training images"
@@ -49,9 +69,31 @@ class Recipe(BaseModel):
     aux_weight: float = Field(
         0.3, ge=0, description="weight of auxiliary heads in the loss, where a network has them"
     )
+    drop_path: float | None = Field(
+        None, ge=0, lt=1, description="stochastic depth of the last branch; earlier ones less, in proportion"
+    )
+    whiten: bool = Field(False, description="start the first convolution as a fixed whitening of patches")
+    patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
+    min_delta: float = Field(0.0, ge=0, description="less than this is no improvement")
+    monitor: Literal["accuracy", "loss"] = Field(
+        "accuracy", description="what best, patience and plateau watch on the validation split"
+    )
+    stop_after: float | None = Field(
+        None, gt=0, description="training time after which the run ends: 90, 30m, 2h"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="decides splits, weights, order and augmentation")
     device: str = Field("auto", description="where to compute: auto, cpu, mps, cuda or cuda:N")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the layers")
+    deterministic: bool = Field(False, description="refuse arithmetic whose last bits change from run to run")
+    save_every: int | None = Field(
+        None,
+        ge=1,
+        description="batches between two saves; default: as often as costs at most 2 % of the time",
+    )
+    health: bool = Field(
+        True, description="record gradients, weights and dead units of each layer each epoch"
+    )
+    track: Literal["none", "tensorboard", "wandb"] = Field("none", description="who else hears the metrics")
     workers: int = Field(2, ge=0, le=256, description="threads that read and decode images")
 
     @field_validator("img_size", mode="before")
@@ -72,6 +114,20 @@ class Recipe(BaseModel):
             raise ValueError("auto, cpu, mps, cuda or cuda:N")
         return value
 
+    @field_validator("sched")
+    @classmethod
+    def _rules(cls, value: str) -> str:
+        if ":" in value:
+            rules(value)
+        return value
+
+    @field_validator("stop_after", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        """30m is 1800 seconds."""
+        match = re.fullmatch(r"([\d.]+)\s*([smh])", value) if isinstance(value, str) else None
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else value
+
     @field_validator("split", mode="before")
     @classmethod
     def _percent(cls, value: Any) -> Any:
@@ -89,6 +145,14 @@ class Recipe(BaseModel):
     def _shares(self) -> "Recipe":
         if min(self.split) < 0 or self.split[0] <= 0 or abs(sum(self.split) - 1) > 1e-6:
             raise ValueError(f"split: shares must be positive and sum to 1, got {self.split}")
+        return self
+
+    @model_validator(mode="after")
+    def _together(self) -> "Recipe":
+        if self.opt == "gd" and self.accumulate > 1:
+            raise ValueError("accumulate: gd gathers the whole training split already")
+        if self.lookahead == 1:
+            raise ValueError("lookahead: expected 0 or at least 2 steps, got 1")
         return self
 
 

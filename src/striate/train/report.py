@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from striate.anatomy import Anatomy
     from striate.data import DataSet, Images
     from striate.train.checkpoint import Model
+    from striate.train.labels import LabelEvaluation
     from striate.train.metrics import Evaluation
     from striate.train.run import Run
 
@@ -58,9 +59,16 @@ def _story(run: "Run", data: "DataSet") -> dict[str, Any]:
     """Everything that the page shows, by the names that its template uses."""
     from markupsafe import Markup
 
+    from striate.train.labels import LabelEvaluation
+
     model, history = run.model(), run.history
     split = next(name for name in ("test", "val", "train") if len(getattr(data, name)))
     evaluation = run.evaluate(data, split)
+    if isinstance(evaluation, LabelEvaluation):
+        outcome = _labels(evaluation, SPLITS[split])
+    else:
+        said = findings(evaluation, SPLITS[split], history, run.summary.get("best_epoch"))
+        outcome = {"findings": said, **_classes(evaluation)}
     anatomy, drawing, trouble = _take_apart(model.module, model.input_shape)
     return {
         "name": run.folder.name,
@@ -69,13 +77,8 @@ def _story(run: "Run", data: "DataSet") -> dict[str, Any]:
         "summary": run.summary,
         "split": SPLITS[split],
         "evaluation": evaluation,
-        "findings": findings(evaluation, SPLITS[split], history, run.summary.get("best_epoch")),
         "charts": [(title, Markup(svg)) for title, svg in curves(history)],
-        "matrix": matrix(evaluation) if len(evaluation.classes) <= MATRIX_CLASSES else None,
-        "confusions": confusions(evaluation)[:MATRIX_CLASSES],
-        "per_class": sorted(evaluation.per_class, key=lambda c: c.f1)[:LISTED_CLASSES]
-        if len(evaluation.classes) > LISTED_CLASSES
-        else evaluation.per_class,
+        **outcome,
         "mistakes": _mistakes(getattr(data, split), evaluation),
         "wrong": len(evaluation.mistakes()),
         "input": "x".join(map(str, (*model.input_shape[1:], model.input_shape[0]))),
@@ -85,6 +88,37 @@ def _story(run: "Run", data: "DataSet") -> dict[str, Any]:
         **_first_layer(model),
         "environment": run.environment,
         "command": run.command,
+    }
+
+
+def _classes(evaluation: "Evaluation") -> dict[str, Any]:
+    """The tables of a network that chooses one class."""
+    classes = evaluation.per_class
+    return {
+        "several": False,
+        "matrix": matrix(evaluation) if len(evaluation.classes) <= MATRIX_CLASSES else None,
+        "confusions": confusions(evaluation)[:MATRIX_CLASSES],
+        "per_class": sorted(classes, key=lambda c: c.f1)[:LISTED_CLASSES]
+        if len(classes) > LISTED_CLASSES
+        else classes,
+    }
+
+
+def _labels(evaluation: "LabelEvaluation", split: str) -> dict[str, Any]:
+    """The table of a network that gives several labels, and what stands out in it."""
+    labels = evaluation.per_label
+    weakest = sorted((c for c in labels if c.support), key=lambda c: c.average_precision)
+    said = [
+        f"Mean average precision {percent(evaluation.map)} over {len(weakest)} labels; of {count(len(evaluation))} "
+        f"{split} images, {percent(evaluation.accuracy)} have every label right."
+    ]
+    said += [
+        f"The hardest label: {c.name}, average precision {percent(c.average_precision)}." for c in weakest[:1]
+    ]
+    return {
+        "several": True,
+        "findings": said,
+        "per_class": labels if len(labels) <= LISTED_CLASSES else weakest[:LISTED_CLASSES],
     }
 
 
@@ -185,7 +219,7 @@ def curves(history: list[dict[str, float]]) -> list[tuple[str, str]]:
     return [("Loss (nats)", loss), ("Accuracy", accuracy), ("Learning rate", rate)]
 
 
-def _mistakes(images: "Images", evaluation: "Evaluation") -> list[dict[str, Any]]:
+def _mistakes(images: "Images", evaluation: "Evaluation | LabelEvaluation") -> list[dict[str, Any]]:
     """The worst mistakes with their pictures."""
     worst = evaluation.mistakes(SHOWN_MISTAKES)
     if not worst:

@@ -3,16 +3,21 @@
 from math import cos, pi
 
 FLOOR = 0.01  # of the peak: where one-cycle ends
+RULES = r"^\d+:[\d.eE+-]+(,\d+:[\d.eE+-]+)*$"  # epoch:share,epoch:share
 
 
-def factor(name: str, done: float, warmup: float = 0.2) -> float:
-    """The learning rate as a share of its peak when `done` (0 to 1) of the run is behind.
+def factor(name: str, done: float, warmup: float = 0.2, epoch: int = 1) -> float:
+    """The learning rate as a share of its peak when `done` (0 to 1) of the run is behind, in epoch `epoch`.
 
-    constant: 1. step: 1, then 0.1 from one half and 0.01 from three quarters. cosine: linear warm-up, then half a
-    cosine down to 0. one-cycle: linear climb, then linear fall to 1 % (Smith, 2018, arXiv:1803.09820, section 4).
+    constant, plateau: 1. step: 1, then 0.1 from one half and 0.01 from three quarters. cosine: linear warm-up, then
+    half a cosine down to 0. one-cycle: linear climb, then linear fall to 1 % (Smith, 2018, arXiv:1803.09820,
+    section 4). Rules as `10:0.1,20:0.01`: 1, then 0.1 from the start of epoch 10 and 0.01 from that of epoch 20.
     """
-    if name == "constant":
+    if name in ("constant", "plateau"):
         return 1.0
+    if ":" in name:
+        begun = [(e, share) for e, share in rules(name) if e <= epoch]
+        return max(begun)[1] if begun else 1.0
     if name == "step":
         return 1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01
     if done < warmup:
@@ -21,3 +26,14 @@ def factor(name: str, done: float, warmup: float = 0.2) -> float:
     if name == "cosine":
         return 0.5 * (1 + cos(pi * fall))
     return 1 - (1 - FLOOR) * fall
+
+
+def rules(text: str) -> list[tuple[int, float]]:
+    """`10:0.1,20:0.01` -> [(10, 0.1), (20, 0.01)]; ValueError for what isn't a number or lies out of range."""
+    pairs = [rule.split(":") for rule in text.split(",")]
+    found = [(int(epoch), float(share)) for epoch, share in pairs]
+    if not all(epoch >= 1 and 0 <= share <= 100 for epoch, share in found):
+        raise ValueError(f"epochs count from 1 and shares lie between 0 and 100, got {text}")
+    if len(dict(found)) < len(found):
+        raise ValueError(f"an epoch is named twice in {text}")
+    return found

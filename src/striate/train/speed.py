@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from striate.data import ArrayImages, DataSet, Preprocess
 from striate.layers import Conv2d
 from striate.train.engine import Engine
-from striate.train.loop import Listener, Loop, State
+from striate.train.events import Listener, State
+from striate.train.loop import Loop
 from striate.train.recipe import recipe
 
 WARM_STEPS = 3
@@ -54,7 +55,7 @@ def training_speed(
     engine = Engine(module, data.preprocess.mean, data.preprocess.std, device, precision)
     watch = _Watch(engine.device, seconds)
     with suppress(_TimeIsUp):
-        Loop(settings, data, engine, [watch]).fit(save=_nothing, finished=_nothing)
+        Loop(settings, data, engine, [watch]).fit(_nothing, due=lambda: False)
     rate = watch.steps * batch_size / watch.elapsed
     return Speed(
         images_per_second=rate,

@@ -1,0 +1,61 @@
+"""What a recipe changes in a fresh network: whitened first convolution, stochastic depth."""
+
+import torch
+from torch import Tensor, nn
+
+from striate.data import DataSet
+from striate.errors import UsageError
+from striate.layers import StochasticDepth
+from striate.train.recipe import Recipe
+
+PATCH_IMAGES = 256
+PATCHES = 32  # about so many along a side of an image
+EPS = 5e-4  # added to the variance of patches, in units of standardised pixels: faint directions aren't blown up
+
+
+def prepare_network(module: nn.Module, recipe: Recipe, data: DataSet) -> None:
+    """Apply the recipe's `drop_path` and `whiten`; raises UsageError where the network has no place for them."""
+    if recipe.drop_path is not None:
+        set_drop_path(module, recipe.drop_path)
+    if recipe.whiten:
+        step = max(1, len(data.train) // PATCH_IMAGES)
+        rows = range(0, len(data.train), step)
+        whiten(module, data.preprocess.normalise(data.train.read(list(rows)[:PATCH_IMAGES])))
+
+
+def set_drop_path(module: nn.Module, last: float) -> None:
+    """Branch l of L is dropped with probability l / L * `last`.  Huang et al., 2016, arXiv:1603.09382, eq. 4."""
+    branches = [m for m in module.modules() if isinstance(m, StochasticDepth)]
+    if not branches:
+        raise UsageError(
+            "--drop-path: the network has no stochastic depth", "DROPPATH in a diagram's branches"
+        )
+    for number, branch in enumerate(branches, 1):
+        branch.p = last * number / len(branches)
+
+
+def whiten(module: nn.Module, images: Tensor) -> None:
+    """Make the first convolution of `module` project patches on their principal directions, each to variance 1.
+
+    Its kernels are the eigenvectors of the covariance of patches over the square roots of their eigenvalues, the
+    strongest first, then their negatives; channels beyond those keep their weights. They're no longer trained, a
+    bias is.  Jordan, 2024, arXiv:2404.00498, section 3.1. images: standardised (n, c, h, w)
+    """
+    first = next((m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)), None)
+    if not isinstance(first, nn.Conv2d) or first.groups > 1 or first.in_channels != images.shape[1]:
+        raise UsageError("--whiten: the network doesn't begin with a convolution over all channels")
+    weight = first.weight
+    c_out, size = weight.shape[0], tuple(weight.shape[2:])
+    if c_out < 2:
+        raise UsageError("--whiten: the first convolution has one channel only")
+    step = [max(1, side // PATCHES) for side in images.shape[2:]]
+    patches = images.unfold(2, size[0], step[0]).unfold(3, size[1], step[1]).permute(0, 2, 3, 1, 4, 5)
+    covariance = patches.reshape(-1, weight[0].numel()).T.cov().double()
+    values, vectors = torch.linalg.eigh(covariance + EPS * torch.eye(len(covariance)))
+    kernels = (vectors / values.sqrt()).T.flip(0)[: c_out // 2].reshape(-1, *weight.shape[1:])
+    with torch.no_grad():
+        weight[: len(kernels)] = kernels
+        weight[len(kernels) : 2 * len(kernels)] = -kernels
+        if first.bias is not None:
+            first.bias.zero_()
+    weight.requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Listeners of the training loop, one idea a file."""

@@ -1,0 +1,302 @@
+"""A run from its recipe to its folder, begun or gone on with, in one process or in many."""
+
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from striate.data import DataSet, fingerprint
+from striate.errors import StriateError, UsageError
+from striate.files import write_text
+from striate.plan import plan
+from striate.train import checkpoint
+from striate.train.begin import prepare_network
+from striate.train.checkpoint import Model
+from striate.train.distributed import Group, group
+from striate.train.engine import Engine, pick_device, pick_dtype
+from striate.train.evaluate import evaluate
+from striate.train.events import Listener
+from striate.train.folder import hold
+from striate.train.hooks.health import Health
+from striate.train.hooks.record import Record
+from striate.train.hooks.track import TensorBoard, WandB
+from striate.train.hooks.watch import Best, EarlyStopping, Plateau
+from striate.train.labels import LabelEvaluation
+from striate.train.loop import Loop
+from striate.train.metrics import Evaluation
+from striate.train.recipe import Recipe, recipe, to_yaml
+from striate.train.run import Run, effective, environment, open_data
+from striate.train.saver import Saver
+
+RUNS = Path("runs")
+FREE = {"epochs", "workers", "stop_after", "save_every", "health", "track"}  # may change when a run goes on
+PLACE = ("striate", "torch", "device", "precision")  # where a run goes on as it would have
+
+
+def train(
+    recipe: Recipe, output: Path | str | None = None, listeners: Sequence[Listener] = (), report: bool = True
+) -> Run:
+    """Do what `recipe` says and leave a run folder; `output` is that folder, by default the next one under `runs`."""
+    with group() as ranks, _arithmetic(recipe):
+        pick_dtype(pick_device(recipe.device), recipe.precision)  # refused before a folder is there
+        if _restarted() and output is None:
+            raise UsageError("torchrun restarted a run whose folder has no fixed name", "add --output FOLDER")
+        if _restarted() and checkpoint.states(Path(output or "") / "last"):
+            return _resume(Run.open(output or ""), ranks, listeners, report, {}, False)
+        repeat = repeat_command(recipe)
+        torch.manual_seed(recipe.seed)
+        data = open_data(recipe)
+        recipe = effective(recipe, data)
+        ranks.agree(_facts(recipe, data))
+        model = _fresh_model(recipe, data)
+        engine = _engine(model, recipe)
+        loop = Loop(recipe, data, engine, group=ranks)  # what can't work is refused before a folder is there
+        run = Run(Path(ranks.gather(str(_make_folder(recipe, output)) if ranks.first else "")[0]))
+        with hold(run.folder, ranks.first):
+            if ranks.first:
+                write_text(run.folder / "recipe.yaml", to_yaml(recipe))
+                write_text(run.folder / "splits.json", json.dumps(data.splits()))
+                write_text(run.folder / "command.txt", repeat + "\n")
+            return _go(run, loop, model, listeners, report, state=None)
+
+
+def resume(
+    folder: Path | str,
+    listeners: Sequence[Listener] = (),
+    report: bool = True,
+    allow_changes: bool = False,
+    **changes: Any,
+) -> Run:
+    """Go on with the run in `folder` from its last state.
+
+    `changes` are recipe fields: more `epochs` extend it; what would make another run of it is shown and raises
+    UsageError unless `allow_changes`.
+    """
+    run = Run.open(folder)
+    with group() as ranks, _arithmetic(run.recipe):
+        return _resume(run, ranks, listeners, report, changes, allow_changes)
+
+
+def _resume(
+    run: Run,
+    ranks: Group,
+    listeners: Sequence[Listener],
+    report: bool,
+    changes: dict[str, Any],
+    allowed: bool,
+) -> Run:
+    with hold(run.folder, ranks.first):
+        tensors, facts = checkpoint.load_state(run.folder / "last")
+        before = run.recipe
+        after = recipe({**before.model_dump(), **changes})
+        if facts["epoch"] > after.epochs or (facts["stop"] and not changes):
+            return run
+        _same_network(before, after)
+        torch.manual_seed(after.seed + ranks.rank)
+        data = open_data(after, run.splits)
+        model = _fresh_model(after, data)
+        engine = _engine(model, after)
+        if not allowed:
+            _refuse_changes(before, after, run.environment, environment(engine))
+        ranks.agree(_facts(after, data))
+        loop = Loop(after, data, engine, group=ranks)
+        if ranks.first:
+            write_text(run.folder / "recipe.yaml", to_yaml(after))
+        run = Run(run.folder)
+        if before.opt != after.opt:  # another optimiser has another memory
+            tensors = {k: v for k, v in tensors.items() if not k.startswith("optimiser.")}
+        return _go(run, loop, model, listeners, report, (tensors, {**facts, "stop": ""}))
+
+
+def _go(
+    run: Run,
+    loop: Loop,
+    model: Model,
+    listeners: Sequence[Listener],
+    report: bool,
+    state: tuple[dict[str, torch.Tensor], dict[str, Any]] | None,
+) -> Run:
+    recipe, data, engine, ranks = loop.recipe, loop.data, loop.engine, loop.group
+    loop.listeners = _hooks(run, loop, model, listeners)
+    if state is not None:
+        loop.load_state_dict(*state)
+    if ranks.first:
+        write_text(run.folder / "environment.json", json.dumps(environment(engine), indent=2))
+    saver = Saver(run.folder / "last", model.module)
+    loop.fit(saver, saver.due)
+    if ranks.first:
+        model.module.load_state_dict(checkpoint.weights(run.folder / "model.safetensors"))
+        tested = evaluate(engine, data.test, data.classes, recipe.workers) if len(data.test) else None
+        _summarise(run, loop, model, tested)
+        if report:
+            from striate.train.report import write_report
+
+            write_report(run, data)
+    ranks.gather(None)
+    return run
+
+
+def _hooks(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> list[Any]:
+    """What the recipe asks for, then `listeners`; ranks other than the first only stop and slow down together."""
+    recipe = loop.recipe
+    hooks: list[Any] = []
+    if loop.group.first:
+        path = run.folder / "model.safetensors"
+        hooks.append(Best(model, path, recipe.monitor, lambda: loop.judged.module))
+    if (recipe.patience or recipe.sched == "plateau") and not len(loop.data.val):
+        raise UsageError("--patience and --sched plateau need a validation split", "--split 70/15/15")
+    if recipe.patience:
+        hooks.append(EarlyStopping(recipe.patience, recipe.monitor, recipe.min_delta))
+    if recipe.sched == "plateau":
+        hooks.append(Plateau(recipe.plateau, recipe.monitor, recipe.min_delta))
+    if not loop.group.first:
+        return hooks
+    hooks.append(Record(run.folder))
+    if recipe.health:
+        hooks.append(Health(run.folder, loop.engine, loop.data.train, loop.criterion))
+    if recipe.track == "tensorboard":
+        hooks.append(TensorBoard(run.folder))
+    if recipe.track == "wandb":
+        hooks.append(WandB(run.folder, recipe.model_dump(mode="json")))
+    return [*hooks, *listeners]
+
+
+def _engine(model: Model, recipe: Recipe) -> Engine:
+    return Engine(model.module, model.preprocess.mean, model.preprocess.std, recipe.device, recipe.precision)
+
+
+def _fresh_model(recipe: Recipe, data: DataSet) -> Model:
+    outputs = len(data.classes)
+    if data.several and recipe.loss == "cross-entropy":
+        raise UsageError(
+            "cross-entropy chooses one class; these images have several labels", "--loss binary-cross-entropy"
+        )
+    if recipe.loss == "binary-cross-entropy" and not data.several:
+        if outputs != 2:
+            raise UsageError(f"binary cross-entropy tells two classes apart; the data has {outputs}")
+        outputs = 1
+    net = plan(recipe.model).build(data.shape, outputs)
+    prepare_network(net.module, recipe, data)
+    return Model(
+        net.module, net.origin, data.shape, outputs, data.classes, data.preprocess, several=data.several
+    )
+
+
+def _facts(recipe: Recipe, data: DataSet) -> dict[str, Any]:
+    """What all ranks must have alike."""
+    facts = {f"--{name.replace('_', '-')}": value for name, value in recipe.model_dump(mode="json").items()}
+    for split, images in data.parts().items():
+        facts |= {f"the number of {split} images": len(images), f"the {split} images": fingerprint(images)}
+    return {**facts, "the classes": list(data.classes), "torch": torch.__version__}
+
+
+def _same_network(before: Recipe, after: Recipe) -> None:
+    if before.model != after.model:
+        raise UsageError(f"a run can't go on with another network: --model {before.model}", "start a new run")
+
+
+def _refuse_changes(before: Recipe, after: Recipe, was: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise UsageError that shows what would make another run of this one."""
+    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+    changed = [
+        (f"--{k.replace('_', '-')}", old[k], new[k]) for k in old if k not in FREE and old[k] != new[k]
+    ]
+    changed += [(k, was.get(k), now[k]) for k in PLACE if was.get(k) != now[k]]
+    if changed:
+        diff = "; ".join(f"{name} {a} -> {b}" for name, a, b in changed)
+        raise UsageError(f"this would be another run: {diff}", "--allow-changes goes on all the same")
+
+
+def repeat_command(recipe: Recipe) -> str:
+    """`striate train DATA --model NET` and every flag that differs from its default."""
+    words = ["striate", "train", recipe.data, "--model", recipe.model]
+    for name, field in Recipe.model_fields.items():
+        value, flag = getattr(recipe, name), name.replace("_", "-")
+        if name in ("data", "model") or value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return shlex.join(words)
+
+
+def _restarted() -> bool:
+    """Whether torchrun started this process in place of one that failed."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+@contextmanager
+def _arithmetic(recipe: Recipe) -> Iterator[None]:
+    """Under `deterministic`, an operation without a reproducible form ends the run and is named."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if recipe.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" in str(error):
+            raise StriateError(
+                f"--deterministic: {str(error).split('.')[0]}", "leave the flag out"
+            ) from error
+        raise
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _make_folder(recipe: Recipe, output: Path | str | None) -> Path:
+    if output is not None:
+        folder = Path(output)
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError(
+                f"{folder} is not empty", f"go on with --resume {folder}, or name another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    RUNS.mkdir(exist_ok=True)
+    taken = [int(m[1]) for p in RUNS.iterdir() if (m := re.match(r"(\d+)-", p.name))]
+    for number in range(max(taken, default=0) + 1, sys.maxsize):
+        folder = RUNS / f"{number}-{_plain(plan(recipe.model).name)}-{_plain(Path(recipe.data).stem)}"
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run took the number
+            continue
+        return folder
+    raise UsageError(f"no free number in {RUNS}")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.]+", "_", name)[:40] or "net"
+
+
+def _summarise(run: Run, loop: Loop, model: Model, tested: Evaluation | LabelEvaluation | None) -> None:
+    history = run.history
+    seconds = sum(row["seconds"] for row in history)
+    model.metrics = dict(next(m.metrics for m in loop.listeners if isinstance(m, Best)))
+    summary = {
+        "run": str(run.folder),
+        "epochs": len(history),
+        "best_epoch": int(model.metrics["epoch"]),
+        "train_seconds": round(loop.seconds, 3),
+        "images_per_second": round(loop.images * len(history) / seconds, 1) if seconds else 0.0,
+        "val_accuracy": model.metrics.get("val_accuracy"),
+        "test_accuracy": tested.accuracy if tested else None,
+        "test_loss": tested.loss if tested else None,
+        "params": sum(p.numel() for p in model.module.parameters()),
+    }
+    if loop.state.stop:
+        summary["stopped"] = loop.state.stop
+    if isinstance(tested, LabelEvaluation):
+        summary |= {"val_map": model.metrics.get("val_map"), "test_map": tested.map}
+    if tested:
+        model.metrics |= {"test_accuracy": tested.accuracy, "test_loss": tested.loss}
+        model.save(run.folder / "model.safetensors")
+    write_text(run.folder / "summary.json", json.dumps(summary, indent=2))
