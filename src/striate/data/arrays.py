@@ -116,7 +116,7 @@ def from_npz(file: Path | BytesIO, name: str) -> Source:
         ):
             found = {k: f[k] for k in f.files if k in KEYS}
             others = [k for k in f.files if k not in KEYS]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
         raise DataError(f"{where!r}: can't be read as .npz: {e}", NPZ) from e
     parts = {}
     for split in ("train", "val", "test", "all"):
@@ -124,7 +124,10 @@ def from_npz(file: Path | BytesIO, name: str) -> Source:
         if (x is None) != (y is None):
             raise DataError(f"{where!r}: {split} has images or labels, but not both", NPZ)
         if x is not None and y is not None:
-            parts[split] = array_part(f"{split}/", x, y)
+            try:
+                parts[split] = array_part(f"{split}/", x, y)
+            except DataError as e:
+                raise DataError(f"{where!r}: {e}", e.hint) from e
     if "all" not in parts and "train" not in parts:
         raise DataError(f"{where!r}: no x_train; it holds {', '.join(others) or 'nothing'}", NPZ)
     several = isinstance(next(iter(parts.values())).targets[0], tuple)
