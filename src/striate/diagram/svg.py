@@ -21,21 +21,30 @@ from striate.diagram.drawing import (
     write,
 )
 from striate.diagram.flow import Step, steps
+from striate.diagram.outline import outline
 from striate.diagram.read import read, shape_of
 from striate.diagram.scene import Card, Fork, Frame, Item, Scene, scene
 from striate.diagram.units import Shape
+from striate.errors import UsageError
 
 WIDTH = 1100
 
 
 def to_svg(module: nn.Module, input_shape: Shape | None = None) -> str:
-    """A drawing of the network for inputs of (c, h, w); labels on arrows are height x width x channels."""
-    flow = read(module, input_shape)
+    """A drawing of the network for inputs of (c, h, w); labels on arrows are height x width x channels.
+
+    What a diagram cannot say (paths that cross, operations without a unit) is drawn part by part.
+    """
     c, h, w = shape_of(module, input_shape)
-    start = Card((Step("INPUT", {}, (c, h, w), (c, h, w)),), ("INPUT",))
-    picture = _flow((start, *scene(flow)), WIDTH, whole=True)
-    used = {step.unit for step in steps(flow)}
-    legend = draw_legend([family for family, (_, units) in COLOURS.items() if used & set(units)])
+    try:
+        flow = read(module, input_shape)
+    except UsageError:
+        picture, legend = outline(module, (c, h, w)), Drawing(0, 0, 0, 0, [])
+    else:
+        start = Card((Step("INPUT", {}, (c, h, w), (c, h, w)),), ("INPUT",))
+        picture = _flow((start, *scene(flow)), WIDTH, whole=True)
+        used = {step.unit for step in steps(flow)}
+        legend = draw_legend([family for family, (_, units) in COLOURS.items() if used & set(units)])
     width, height = max(picture.width, legend.width) + 24, picture.height + legend.height + 40
     return "\n".join(
         [
