@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from striate.data import DataSet, Images
+from striate.data import Augmentation, DataSet, Images
 from striate.errors import DataError, StriateError
-from striate.train.augment import MOVES
 from striate.train.average import Average, Lookahead
 from striate.train.checkpoint import pack_optimiser, unpack_optimiser
 from striate.train.distributed import Group, Share, exchanging, spread
@@ -68,7 +67,7 @@ class Loop:
         self.scaler = torch.amp.GradScaler(engine.device.type, enabled=engine.dtype == torch.float16)
         kind = recipe.loss or ("binary-cross-entropy" if data.several else "cross-entropy")
         self.criterion = loss_function(kind, recipe.smoothing, recipe.focal_gamma, data.several)
-        self.augment = MOVES[recipe.augment]
+        self.augment = Augmentation.of(recipe.augment, len(data.classes))
         self.average = Average(engine, recipe.average, recipe.ema_decay) if recipe.average != "none" else None
         self.lookahead = Lookahead(self.trained, recipe.lookahead) if recipe.lookahead else None
         self.state = State(recipe.epochs, self.batches)
@@ -119,7 +118,7 @@ class Loop:
         )
         self.engine.train()
         for images, labels in loader:
-            self._step(images, labels)
+            self._step(images, labels, torch.from_numpy(loader.rows(state.step)))
             tell(self.listeners, "on_step", state)
             number, time_up, saving = self.group.most(self._wishes(signals, due))
             if number or time_up or saving:
@@ -149,14 +148,15 @@ class Loop:
         )
         return signals[0] if signals else 0, int(time_up), int(saving)
 
-    def _step(self, images: Tensor, labels: Tensor) -> None:
+    def _step(self, images: Tensor, labels: Tensor, rows: Tensor) -> None:
         state, recipe, device = self.state, self.recipe, self.engine.device
         begun = state.step - state.step % self.gather  # the batch that this step of the optimiser began with
         end = min(begun + self.gather, self.batches)
         whole = self._images(state.step, state.step + 1)
         images = images.to(device, non_blocking=True)
         labels = labels.to(device, non_blocking=True)
-        images = self.augment(images, self._generator((state.epoch - 1) * self.batches + state.step))
+        generator = self._generator((state.epoch - 1) * self.batches + state.step)
+        images, labels = self.augment(images, labels, generator, rows, state.epoch)
         with exchanging(self.engine, state.step + 1 == end):
             scores, auxiliary = self.engine.run_with_auxiliary(self.engine.prepare(images))
             loss = self.criterion(scores, labels)
@@ -234,7 +234,7 @@ class Loop:
     def _generator(self, batch: int) -> torch.Generator:
         """Augmentation of a batch depends on the seed and its number alone, so a resumed run draws the same."""
         seed = (self.recipe.seed * 1_000_003 + batch) * self.group.size + self.group.rank
-        return torch.Generator(self.engine.device).manual_seed(seed)
+        return torch.Generator().manual_seed(seed)
 
     def _refuse_nan(self, loss: Tensor, what: str = "the loss") -> None:
         value = float(loss)

@@ -56,8 +56,10 @@ class Recipe(BaseModel):
     )
     focal_gamma: float = Field(2.0, ge=0, le=10, description="how little the focal loss heeds easy images")
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
-    augment: Literal["none", "shift", "shift-flip"] = Field(
-        "shift", description="random moves of training images"
+    augment: str = Field(
+        "shift",
+        description="what happens to training images: none, shift, shift-flip, cifar, digits, photos, or transforms "
+        "as in 'random_crop(4), horizontal_flip, mixup'; a list of them in YAML",
     )
     img_size: tuple[Side, Side] | None = Field(
         None, description="height and width; default: what the network asks for"
@@ -95,6 +97,15 @@ class Recipe(BaseModel):
     )
     track: Literal["none", "tensorboard", "wandb"] = Field("none", description="who else hears the metrics")
     workers: int = Field(2, ge=0, le=256, description="threads that read and decode images")
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _transforms(cls, value: Any) -> str:
+        """Text stays as it was typed; a YAML list becomes text."""
+        from striate.data.augment import spell, transforms_of
+
+        transforms = transforms_of(value)
+        return value if isinstance(value, str) else spell(transforms)
 
     @field_validator("img_size", mode="before")
     @classmethod
@@ -197,6 +208,8 @@ def _explain(error: ValidationError, config: Path | None) -> tuple[str, str]:
         return f"{where}unknown field {field}", nearest(field, Recipe.model_fields)
     if first["type"] == "missing":
         return f"{where}{field} is missing", Recipe.model_fields[field].description or ""
+    if isinstance(cause := first.get("ctx", {}).get("error"), UsageError):
+        return f"{where}{field}: {cause}", cause.hint
     reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     hint = ""
     if first["type"] == "literal_error":
