@@ -2,7 +2,7 @@
 
 import pytest
 
-from striate.train.schedule import factor
+from striate.train.schedule import factor, rules
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,16 @@ def test_share_of_the_peak(name, done, share):
 def test_without_warm_up_the_run_starts_at_the_peak():
     assert factor("cosine", 0.0, warmup=0.0) == 1.0
     assert factor("one-cycle", 0.0, warmup=0.0) == 1.0
+
+
+def test_rules_hold_from_the_start_of_their_epoch():
+    text = "10:0.1,3:0.5,20:0.01"
+    shares = {e: factor(text, 0.0, epoch=e) for e in (1, 2, 3, 9, 10, 19, 20, 99)}
+    assert shares == {1: 1.0, 2: 1.0, 3: 0.5, 9: 0.5, 10: 0.1, 19: 0.1, 20: 0.01, 99: 0.01}
+    assert factor("plateau", 0.9) == 1.0
+
+
+@pytest.mark.parametrize("text", ["0:0.1", "1:-2", "1:e", "1:0.1,1:0.2", "1:1000"])
+def test_rules_that_make_no_sense_are_refused(text):
+    with pytest.raises(ValueError, match=r".+"):
+        rules(text)

@@ -150,8 +150,6 @@ def _hooks(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> list
     if loop.group.first:
         path = run.folder / "model.safetensors"
         hooks.append(Best(model, path, recipe.monitor, lambda: loop.judged.module))
-    if (recipe.patience or recipe.sched == "plateau") and not len(loop.data.val):
-        raise UsageError("--patience and --sched plateau need a validation split", "--split 70/15/15")
     if recipe.patience:
         hooks.append(EarlyStopping(recipe.patience, recipe.monitor, recipe.min_delta))
     if recipe.sched == "plateau":
@@ -173,6 +171,8 @@ def _engine(model: Model, recipe: Recipe) -> Engine:
 
 
 def _fresh_model(recipe: Recipe, data: DataSet) -> Model:
+    if (recipe.patience or recipe.sched == "plateau") and not len(data.val):
+        raise UsageError("--patience and --sched plateau need a validation split", "--split 70/15/15")
     outputs = len(data.classes)
     if data.several and recipe.loss == "cross-entropy":
         raise UsageError(

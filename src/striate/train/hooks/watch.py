@@ -35,10 +35,9 @@ class Best(Listener):
 
     def on_epoch(self, state: State) -> None:
         metrics = state.metrics
-        key = [score(metrics, self.monitor), -metrics.get("val_loss", 0.0)]
-        if not isfinite(key[0]):
-            key = [float(state.epoch)]
-        if key > self.key:
+        measured = "val_loss" in metrics
+        key = [score(metrics, self.monitor), -metrics["val_loss"]] if measured else [float(state.epoch)]
+        if all(map(isfinite, key)) and key > self.key:
             self.key = key
             self.metrics = {k: v for k, v in metrics.items() if k.startswith("val_")} | {"epoch": state.epoch}
             replace(self.model, module=self.judged(), metrics=self.metrics).save(self.path)

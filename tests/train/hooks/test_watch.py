@@ -1,0 +1,87 @@
+"""When patience ends, step by step; Keras' EarlyStopping and ReduceLROnPlateau are the second opinion."""
+
+import keras
+import pytest
+import torch
+from torch import nn
+
+from striate.data import Preprocess
+from striate.train import checkpoint
+from striate.train.checkpoint import Model
+from striate.train.events import State
+from striate.train.hooks.watch import Best, EarlyStopping, Plateau, score
+
+LOSSES = [1.0, 0.8, 0.79, 0.805, 0.7, 0.7, 0.71, 0.7, 0.69, 0.9, 0.9, 0.9, 0.9]
+
+
+def epochs(listener, losses=LOSSES):
+    """Rate and stop of the state after each epoch."""
+    state = State(epochs=len(losses), steps_per_epoch=1)
+    seen = []
+    for number, loss in enumerate(losses, 1):
+        state.epoch, state.metrics = number, {"val_loss": loss, "val_accuracy": 0.5}
+        listener.on_epoch(state)
+        seen.append((round(state.rate, 9), bool(state.stop)))
+        if state.stop:
+            break
+    return seen
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+@pytest.mark.parametrize("min_delta", [0.0, 0.05])
+def test_early_stopping_ends_in_the_epoch_in_which_keras_does(patience, min_delta):
+    class Net:
+        stop_training = False
+
+        def get_weights(self):
+            return []
+
+    theirs = keras.callbacks.EarlyStopping(patience=patience, min_delta=min_delta, mode="min")
+    theirs.set_model(Net())
+    theirs.on_train_begin()
+    for epoch, loss in enumerate(LOSSES):
+        theirs.on_epoch_end(epoch, {"val_loss": loss})
+        if theirs.model.stop_training:
+            break
+    assert len(epochs(EarlyStopping(patience, "loss", min_delta))) == epoch + 1
+
+
+def test_a_plateau_divides_the_rate_and_waits_anew():
+    rates = [rate for rate, _ in epochs(Plateau(2, "loss", 0.05))]
+    #  1.0 .8  .79 .805 -> 0.1;  .7 better; .7 .71 -> 0.01; .7 .69 -> 0.001; .9 .9 -> ...
+    assert rates == [1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001, 0.00001]
+
+
+def test_patience_survives_an_interruption():
+    first, second = EarlyStopping(3, "loss"), EarlyStopping(3, "loss")
+    epochs(first, [0.5, 0.6, 0.6])
+    second.load_state_dict(first.state_dict())
+    assert epochs(second, [0.6]) == [(1.0, True)]
+
+
+def test_the_score_prefers_average_precision_where_labels_are_several():
+    metrics = {"val_loss": 0.3, "val_accuracy": 0.5, "val_map": 0.7}
+    assert score(metrics, "accuracy") == 0.7
+    assert score(metrics, "loss") == -0.3
+    assert score({"val_accuracy": 0.5}, "accuracy") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("monitor", "kept"), [("accuracy", [1, 2, 4]), ("loss", [1, 2, 3])]
+)  # of equal accuracy, the lower loss
+def test_best_writes_only_what_is_better(tmp_path, monitor, kept):
+    net = nn.Linear(4, 2)
+    model = Model(net, {}, (1, 2, 2), 2, ("a", "b"), Preprocess((2, 2), channels=1))
+    best = Best(model, tmp_path / "m.safetensors", monitor, lambda: net)
+    metrics = [(0.5, 0.9), (0.6, 0.8), (0.5, 0.1), (0.6, 0.7), (0.6, 0.7), (float("nan"), float("nan"))]
+    for epoch, (accuracy, loss) in enumerate(metrics, 1):
+        nn.init.constant_(net.weight, epoch)
+        state = State(10, 1, epoch=epoch, metrics={"val_accuracy": accuracy, "val_loss": loss})
+        best.on_epoch(state)
+        stored = checkpoint.weights(tmp_path / "m.safetensors")["weight"]
+        assert torch.equal(stored, torch.full((2, 4), float(max(k for k in kept if k <= epoch))))
+    assert best.metrics["epoch"] == kept[-1]
+    again = Best(model, tmp_path / "m.safetensors", monitor, lambda: net)
+    again.load_state_dict(best.state_dict())
+    again.on_epoch(State(10, 1, epoch=9, metrics={"val_accuracy": 0.6, "val_loss": 0.75}))
+    assert again.metrics["epoch"] == kept[-1]

@@ -1,0 +1,54 @@
+"""Whitening against the statistics it promises; stochastic depth against the paper's rule."""
+
+import pytest
+import torch
+from torch import nn
+
+from striate.errors import UsageError
+from striate.layers import StochasticDepth
+from striate.train.begin import EPS, set_drop_path, whiten
+
+
+def images():
+    noise = torch.randn(64, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    return (
+        noise + noise.roll(1, 3) + 0.5 * noise.roll(1, 1)
+    ).contiguous()  # neighbours are alike, colours too
+
+
+def test_whitened_channels_are_uncorrelated_and_of_variance_1():
+    net = nn.Sequential(nn.Conv2d(3, 24, 2), nn.ReLU())
+    whiten(net, images())
+    out = net[0](images()).detach()[:, :12].permute(1, 0, 2, 3).flatten(1)
+    covariance = out.double().cov()
+    expected = torch.eye(12, dtype=torch.double)
+    assert (covariance - expected).abs().max() < 0.02  # EPS and the rows that PATCHES skips
+    torch.testing.assert_close(net[0].weight[12:], -net[0].weight[:12])
+    assert not net[0].weight.requires_grad
+    assert net[0].bias.requires_grad
+    assert EPS < 0.01
+
+
+def test_a_narrow_layer_takes_the_strongest_directions():
+    net = nn.Conv2d(3, 8, 2)
+    whiten(net, images())
+    patches = nn.functional.unfold(images(), 2).permute(0, 2, 1).flatten(0, 1).double()
+    strongest = torch.linalg.eigvalsh(patches.T.cov()).flip(0)[:4]
+    norms = net.weight[:4].detach().flatten(1).norm(dim=1).double()
+    torch.testing.assert_close(norms, (strongest + EPS).rsqrt(), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(
+    "net", [nn.Linear(3, 2), nn.Conv2d(1, 4, 3), nn.Conv2d(3, 6, 3, groups=3), nn.Conv2d(3, 1, 3)]
+)
+def test_a_network_that_cannot_be_whitened_is_refused(net):
+    with pytest.raises(UsageError, match="--whiten"):
+        whiten(net, images())
+
+
+def test_deeper_branches_drop_more():
+    net = nn.Sequential(*(StochasticDepth(0.0) for _ in range(4)))
+    set_drop_path(net, 0.2)
+    assert [m.p for m in net] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+    with pytest.raises(UsageError, match="no stochastic depth"):
+        set_drop_path(nn.Linear(1, 1), 0.2)

@@ -1,0 +1,74 @@
+"""Each loss against Keras' of the same name, and what counts as right."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from striate.train.losses import loss_function, right, to_probabilities
+
+LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.3, -2.0], [-1.0, 4.0, 1.0], [0.1, 0.2, 0.3]])
+NUMBERS = torch.tensor([0, 2, 1, 1])
+HOT = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+
+
+def of_keras(loss, y, logits):
+    return float(
+        loss(keras.ops.convert_to_tensor(np.asarray(y)), keras.ops.convert_to_tensor(logits.numpy()))
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_one_class_an_image(smoothing):
+    one_hot = np.eye(3, dtype=np.float32)[NUMBERS]
+    theirs = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    mine = loss_function("cross-entropy", smoothing)(LOGITS, NUMBERS)
+    assert float(mine) == pytest.approx(of_keras(theirs, one_hot, LOGITS), rel=1e-5)
+    theirs = keras.losses.CategoricalFocalCrossentropy(
+        alpha=1.0, gamma=1.5, from_logits=True, label_smoothing=smoothing
+    )
+    mine = loss_function("focal", smoothing, 1.5)(LOGITS, NUMBERS)
+    assert float(mine) == pytest.approx(of_keras(theirs, one_hot, LOGITS), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_several_labels_an_image(smoothing):
+    theirs = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing)
+    mine = loss_function("binary-cross-entropy", smoothing, several=True)(LOGITS, HOT)
+    assert float(mine) == pytest.approx(of_keras(theirs, HOT, LOGITS), rel=1e-5)
+    theirs = keras.losses.BinaryFocalCrossentropy(gamma=1.5, from_logits=True, label_smoothing=smoothing)
+    mine = loss_function("focal", smoothing, 1.5, several=True)(LOGITS, HOT)
+    assert float(mine) == pytest.approx(of_keras(theirs, HOT, LOGITS), rel=1e-5)
+
+
+def test_one_logit_is_the_log_odds_of_the_second_class():
+    logits, y = torch.tensor([[0.7], [-2.0]]), torch.tensor([1, 0])
+    p = 1 / (1 + np.exp([-0.7, 2.0]))
+    expected = -(np.log(p[0]) + np.log(1 - p[1])) / 2
+    loss = loss_function("binary-cross-entropy")
+    assert float(loss(logits, y)) == pytest.approx(expected, rel=1e-5)
+    mixed = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    assert float(loss(logits, mixed)) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(to_probabilities(logits)[:, 1], p, rtol=1e-5)
+
+
+def test_focal_with_gamma_0_is_cross_entropy():
+    mine, plain = (loss_function(name, 0.1, 0.0)(LOGITS, NUMBERS) for name in ("focal", "cross-entropy"))
+    assert float(mine) == pytest.approx(float(plain), rel=1e-6)
+
+
+def test_a_mixture_of_classes_is_the_mixture_of_losses():
+    other = torch.tensor([1, 1, 0, 2])
+    mixed = 0.3 * torch.eye(3)[NUMBERS] + 0.7 * torch.eye(3)[other]
+    for name in ("cross-entropy", "focal"):
+        loss = loss_function(name)
+        expected = 0.3 * loss(LOGITS, NUMBERS) + 0.7 * loss(LOGITS, other)
+        assert float(loss(LOGITS, mixed)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_what_is_right():
+    assert right(LOGITS, NUMBERS).tolist() == [True, False, True, False]
+    assert right(LOGITS, torch.eye(3)[NUMBERS]).tolist() == [True, False, True, False]
+    assert right(LOGITS[:, :1], torch.tensor([1, 0, 0, 0])).tolist() == [True, True, True, False]
+    # logits above 0: {0, 2}, {1}, {1, 2}, all
+    assert right(LOGITS, HOT, several=True).tolist() == [True, False, True, True]
