@@ -1,0 +1,143 @@
+"""Questions to a network that leave it as it was: modes, gradients, hooks, weights."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from striate.errors import StriateError, UsageError, nearest
+
+Target = int | Sequence[int] | Tensor | None  # class of every image, one for all, None: what is predicted
+
+
+@contextmanager
+def asked(module: nn.Module) -> Iterator[nn.Module]:
+    """Evaluation mode and recorded gradients while inside; afterwards every module has its own mode back."""
+    module = getattr(
+        module, "_orig_mod", module
+    )  # what torch.compile wrapped: hooks don't reach compiled code
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield module
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+def images_of(module: nn.Module, x: Tensor) -> Tensor:
+    """A copy of `x` on the device and in the precision of the network; raises UsageError unless (n, c, h, w)."""
+    if not isinstance(x, Tensor) or x.dim() != 4 or not x.numel():
+        shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise UsageError(f"expected images (n, c, h, w), got {shape}", "one image is x.unsqueeze(0)")
+    if not x.is_floating_point():
+        raise UsageError(f"expected normalised images as floats, got {x.dtype}", "Preprocess.normalise(x)")
+    weight = next((p for p in module.parameters() if p.is_floating_point()), x)
+    return x.detach().to(weight.device, weight.dtype, copy=True)
+
+
+def logits_of(module: nn.Module, x: Tensor) -> Tensor:
+    """What the network says, checked: finite numbers (n, k)."""
+    logits = module(x)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UsageError(f"{type(module).__name__} gives {given}, expected the logits (n, k) of a classifier")
+    if not logits.isfinite().all():
+        raise StriateError(_not_finite(module, x))
+    return logits
+
+
+def _not_finite(module: nn.Module, x: Tensor) -> str:
+    held = [("the image", x), *module.named_parameters(), *module.named_buffers()]
+    culprit = next((name for name, t in held if not t.isfinite().all()), None)
+    return "the network gives NaN or infinity" + (f": {culprit} holds some" if culprit else "")
+
+
+def targets_of(logits: Tensor, target: Target) -> Tensor:
+    """Class numbers (n,): the predicted ones where none are named.
+
+    One logit tells two classes apart: it speaks for class 1, its negative for class 0.
+    """
+    chosen, k = each(target, len(logits)), max(2, logits.shape[1])
+    if chosen is None:
+        return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+    if chosen.min() < 0 or chosen.max() >= k:
+        raise UsageError(f"target: classes are 0 to {k - 1}, got {target}")
+    return chosen.to(logits.device)
+
+
+def each(target: Target, n: int) -> Tensor | None:
+    """Class numbers (n,), however they were named; None where they weren't."""
+    if target is None:
+        return None
+    chosen = torch.as_tensor(target).reshape(-1)
+    if chosen.is_floating_point() or len(chosen) not in (1, n):
+        raise UsageError(f"target: expected a class number, or one for each of {n} images, got {target}")
+    return chosen.long().expand(n)
+
+
+def scores_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """The logit of each image's class.    (n, k), (n,) -> (n,)"""
+    if logits.shape[1] == 1:
+        return torch.where(targets == 1, logits[:, 0], -logits[:, 0])
+    return logits.gather(1, targets[:, None])[:, 0]
+
+
+def predict(module: nn.Module, x: Tensor, target: Target = None) -> tuple[Tensor, Tensor]:
+    """Scores (n,) and classes (n,), without gradients; `module` is one that is being asked."""
+    with torch.no_grad():
+        logits = logits_of(module, x)
+        targets = targets_of(logits, target)
+        return scores_of(logits, targets), targets
+
+
+@dataclass
+class Capture:
+    """What a layer gave at its last call, cut off from what came before, and what the network made of it."""
+
+    output: Tensor
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def gradient(self, targets: Tensor) -> Tensor:
+        """d score / d output, of the output's shape."""
+        total = scores_of(self.logits, targets).sum()
+        return torch.autograd.grad(total, self.output, materialize_grads=True)[0]
+
+
+def capture(module: nn.Module, x: Tensor, path: str) -> Capture:
+    """Run `x` and keep the output of the layer at `path`; before it no gradient is recorded.
+
+    Where a layer is called twice, its last call counts.
+    """
+    layer = layer_at(module, path)
+    kept: list[Capture] = []
+
+    def hook(_: nn.Module, args: object, output: object) -> Tensor:
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            raise UsageError(f"layer {path} gives a {type(output).__name__}, expected a tensor")
+        torch.set_grad_enabled(True)
+        kept[:] = [Capture(output.detach().clone().requires_grad_())]
+        return kept[0].output.clone()  # what follows may write into its input
+
+    handle = layer.register_forward_hook(hook)
+    try:
+        with torch.no_grad():
+            logits = logits_of(module, x)
+    finally:
+        handle.remove()
+    if not kept:
+        raise UsageError(f"layer {path} is never called")
+    kept[0].logits = logits
+    return kept[0]
+
+
+def layer_at(module: nn.Module, path: str) -> nn.Module:
+    """The layer of that name; raises UsageError with the nearest ones."""
+    known = {name: m for name, m in module.named_modules(remove_duplicate=False) if name}
+    if path not in known:
+        hint = nearest(path, known) or f"layers: {', '.join(list(known)[:8])}, ..."
+        raise UsageError(f"no layer {path!r} in {type(module).__name__}", hint)
+    return known[path]
