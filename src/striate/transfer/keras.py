@@ -1,7 +1,7 @@
 """Weights between our networks and those of `keras.applications`."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -89,6 +89,11 @@ FAMILIES: dict[str, Rules] = {
         (r"head\.fc7\.fc", "fc2"),
         (r"head\.fc8", "predictions"),
     ),
+    "resnet_cifar": (
+        (r"stem\.conv1|stages\.conv\d\.\d\.(?:body\.conv\d|shortcut)", "conv2d_#"),
+        (r"stem\.bn1|stages\.conv\d\.\d\.body\.bn\d", "batch_normalization_#"),
+        (r"head\.fc", "dense"),
+    ),
     "resnet": (
         (r"stem\.(conv|bn)1", r"conv1_\1"),
         (r"stages\.conv(\d)\.(\d+)\.(body\.\w+|shortcut\.\w+|shortcut|bn)", bottleneck),
@@ -151,8 +156,11 @@ FAMILIES: dict[str, Rules] = {
 }
 
 
-def load_keras(module: nn.Module, state: Mapping[str, np.ndarray]) -> None:
-    """Copy a Keras state into the same network of ours; a batch norm without gamma there gets ones."""
+def load_keras(module: nn.Module, state: Mapping[str, np.ndarray], blank: Collection[str] = ()) -> None:
+    """Copy a Keras state into the same network of ours; a batch norm without gamma there gets ones.
+
+    Those of our keys that are in `blank` may be missing and then become zeros.
+    """
     state = renumbered(state)
     _, pairs = keras_keys(module, {key.partition("/")[0] for key in state})
     ours, known = module.state_dict(), layers(module)
@@ -162,6 +170,7 @@ def load_keras(module: nn.Module, state: Mapping[str, np.ndarray]) -> None:
             values[key] = from_keras(state[theirs], known[key.rpartition(".")[0]], key)
         elif theirs.endswith("/gamma") and f"{theirs[:-5]}beta" in state:
             values[key] = torch.ones(ours[key].shape)
+    values |= {key: torch.zeros(ours[key].shape) for key in blank if key not in values}
     check(
         "Keras",
         missing=[theirs for key, theirs in pairs.items() if key not in values],

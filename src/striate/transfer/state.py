@@ -1,11 +1,11 @@
 """State dicts in torch's own layout under a peer's names: what torchvision and timm have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from striate.transfer.names import check
+from striate.transfer.names import check, layers
 
 COUNTER = "num_batches_tracked"  # absent from old files, and nothing that is computed depends on it
 
@@ -30,17 +30,23 @@ def load_state(
     state: Mapping[str, Tensor],
     peer: str,
     spare: tuple[str, ...] = (),
+    blank: Collection[str] = (),
 ) -> None:
     """Copy the peer's tensors into `module`, all or none; keys that begin with `spare` may be left over.
 
-    A dense layer may be a convolution there or the other way round, if both have as many weights.
+    Those of our keys that are in `blank` may be missing and then become zeros. A dense layer may be a convolution
+    there or the other way round, if both have as many weights.
     """
     pairs, ours = keys(module, names), module.state_dict()
     left = {key for key in state.keys() - set(pairs.values()) if not key.endswith(COUNTER)}
     there = {mine: state[key] for mine, key in pairs.items() if key in state}
     check(
         peer,
-        missing=[key for key in pairs.values() if key not in state and not key.endswith(COUNTER)],
+        missing=[
+            key
+            for mine, key in pairs.items()
+            if mine not in there and not key.endswith(COUNTER) and mine not in blank
+        ],
         unexpected=sorted(key for key in left if not key.startswith(spare)),
         shapes=[
             f"{pairs[mine]}: {tuple(value.shape)} instead of {tuple(ours[mine].shape)}"
@@ -48,7 +54,8 @@ def load_state(
             if not fits(value, ours[mine])
         ],
     )
-    put(module, {mine: value.reshape(ours[mine].shape) for mine, value in there.items()})
+    filled = {key: torch.zeros(ours[key].shape) for key in blank}
+    put(module, filled | {mine: value.reshape(ours[mine].shape) for mine, value in there.items()})
 
 
 def fits(value: Tensor, ours: Tensor) -> bool:
@@ -67,3 +74,8 @@ def put(module: nn.Module, values: Mapping[str, Tensor]) -> None:
     blank = {key: torch.zeros((), dtype=torch.long) for key in module.state_dict() if key.endswith(COUNTER)}
     meta = any(p.is_meta for p in module.parameters())
     module.load_state_dict({**blank, **values}, assign=meta)
+
+
+def load_own(module: nn.Module, state: Mapping[str, Tensor], blank: Collection[str] = ()) -> None:
+    """Copy a state dict of ours into the same network."""
+    load_state(module, {name: name for name in layers(module)}, state, "striate", blank=blank)

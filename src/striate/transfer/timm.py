@@ -1,7 +1,7 @@
 """Weights between our networks and timm's."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -150,10 +150,10 @@ CONVOLUTIONS = (  # weights that are dense here, convolutions there: (our name, 
 )
 
 
-def load_timm(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_timm(module: nn.Module, state: Mapping[str, Tensor], blank: Collection[str] = ()) -> None:
     """Copy a timm state dict into the same network of ours; heads for training only are optional."""
     _, names = choose(module, FAMILIES, "timm", layers_of(state))
-    load_state(module, names, state, "timm", spare=AUXILIARY)
+    load_state(module, names, state, "timm", AUXILIARY, blank)
 
 
 def to_timm(module: nn.Module, like: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:

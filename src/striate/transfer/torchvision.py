@@ -1,7 +1,7 @@
 """Weights between our networks and torchvision's."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -111,10 +111,10 @@ FAMILIES: dict[str, Rules] = {
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
-def load_torchvision(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_torchvision(module: nn.Module, state: Mapping[str, Tensor], blank: Collection[str] = ()) -> None:
     """Copy a torchvision state dict into the same network of ours; heads for training only are optional."""
     _, names = choose(module, FAMILIES, "torchvision", layers_of(state))
-    load_state(module, names, state, "torchvision", spare=AUXILIARY)
+    load_state(module, names, state, "torchvision", AUXILIARY, blank)
 
 
 def to_torchvision(module: nn.Module) -> dict[str, Tensor]:

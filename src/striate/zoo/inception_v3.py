@@ -17,7 +17,7 @@ from striate.layers.inception import avg_pool, conv_bn_relu, inception_factorise
 from striate.zoo.auxiliary import AuxiliaryNet
 from striate.zoo.registry import Card, register
 
-TORCHVISION = {"count_include_pad": True}
+TORCHVISION = TIMM = {"count_include_pad": True}
 
 Pool = Callable[[], nn.Module]
 POOL5 = (32, 64, 64)  # width of the pooled tower in mixed5 b, c, d

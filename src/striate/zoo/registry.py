@@ -5,6 +5,7 @@ Cards are read from `golden.json` (written by `scripts/zoo_table.py`), so listin
 
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
@@ -98,6 +99,16 @@ def build(
         return builder(**given)
     except ValueError as error:  # a rate beyond 1, in torch's words
         raise error if isinstance(error, UsageError) else UsageError(f"{name}: {error}") from error
+
+
+def arguments(name: str, peer: str) -> dict[str, Any]:
+    """What `build` must be given for the network to compute what the `peer`'s does with the same weights.
+
+    The file of a network says so under the peer's name in capitals: `KERAS = {"padding": "same", ...}`.
+    """
+    builder = _builder(name)[1]
+    function = builder.func if isinstance(builder, partial) else builder
+    return dict(getattr(sys.modules[function.__module__], peer.upper(), {}))
 
 
 @cache

@@ -1,0 +1,51 @@
+"""Other input channels than the weights were trained with, the way timm does it."""
+
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from striate import zoo
+from striate.data import Preprocess
+from striate.transfer.state import put
+from striate.zoo.network import ZooNet
+
+if TYPE_CHECKING:
+    from striate.transfer.weights import Pretrained
+
+
+def first_layer(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
+    """The layer that sees the image, with its name."""
+    return next((name, m) for name, m in module.named_modules() if isinstance(m, nn.Conv2d | nn.Linear))
+
+
+def adapt_channels(found: "Pretrained", in_chans: int) -> ZooNet:
+    """The same network for images of `in_chans` channels."""
+    old, values = found.module, found.module.state_dict()
+    name = f"{first_layer(old)[0]}.weight"
+    values[name] = adapt_kernel(values[name], in_chans)
+    with torch.device("meta"):
+        module = zoo.build(found.network, num_classes=old.num_classes, in_chans=in_chans, **found.arguments)
+    put(module, values)
+    return cast(ZooNet, module)
+
+
+def adapt_kernel(kernel: Tensor, c: int) -> Tensor:
+    """One channel gets the sum of all, more repeat them at 3/c their size.    (n, 3, h, w) -> (n, c, h, w)
+
+    A grey image shown as one channel or as three equal ones then gives the same answer.
+    """
+    if c == 1:
+        return kernel.sum(1, keepdim=True)
+    repeated = kernel.repeat(1, ceil(c / kernel.shape[1]), 1, 1)[:, :c]
+    return repeated * (kernel.shape[1] / c)
+
+
+def adapt_preprocess(prepare: Preprocess, in_chans: int) -> Preprocess:
+    """Mean and spread of grey are those of the colours, averaged."""
+    if in_chans != 1 or prepare.channels == 1:
+        return prepare
+    mean, std = (sum(v) / len(v) for v in (prepare.mean, prepare.std))
+    return replace(prepare, channels=1, mean=(mean,), std=(std,))

@@ -1,0 +1,99 @@
+"""What is published: files of weights by network and tag, their addresses and checksums, what they were made for.
+
+`published.json` is read out of torchvision, timm and Keras by `scripts/peer_weights.py`; `imagenet.txt` holds the
+names that torchvision gives to ImageNet's classes.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from striate import zoo
+from striate.data import Preprocess
+
+Layout = Literal["striate", "torchvision", "timm", "keras"]
+HERE = Path(__file__).parent
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BGR = ("vgg", "resnet")  # families whose weights at Keras' expect blue first, as Caffe did
+HALF = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of weights; `digest` is the beginning of its SHA-256, or its MD5, None where its server states it."""
+
+    network: str
+    layout: Layout
+    tag: str
+    url: str
+    digest: str | None
+    preprocess: Preprocess
+
+    @property
+    def filename(self) -> str:
+        return urlsplit(self.url).path.rpartition("/")[2]
+
+
+@cache
+def table() -> tuple[Published, ...]:
+    """Every row, the default of a network before its others."""
+    rows = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
+    return tuple(Published(**{**row, "preprocess": _preprocess(row["preprocess"])}) for row in rows)
+
+
+def published(network: str) -> tuple[Published, ...]:
+    """The rows of one network."""
+    return tuple(row for row in table() if row.network == network)
+
+
+def classes_of(network: str, count: int) -> tuple[str, ...] | None:
+    """The names of the classes that published weights tell apart, None for other counts."""
+    if count == 1000:
+        return imagenet()
+    return CIFAR10 if count == 10 and zoo.card(network).family == "resnet_cifar" else None
+
+
+@cache
+def imagenet() -> tuple[str, ...]:
+    """ImageNet's 1000 classes in order."""
+    return tuple((HERE / "imagenet.txt").read_text(encoding="utf-8").split("\n")[:1000])
+
+
+def preprocess_of(network: str, layout: Layout, path: Path) -> Preprocess:
+    """What a network of this layout was fed with: by the name of the file, its folder's `config.json`, the default."""
+    rows = [row for row in published(network) if row.layout == layout]
+    named = [row for row in rows if (row.digest and row.digest in path.name) or f".{row.tag}" in str(path)]
+    if layout == "timm" and (path.parent / "config.json").is_file():
+        return _hub(path.parent / "config.json")
+    if named or rows:
+        return (named or rows)[0].preprocess
+    if zoo.card(network).family == "resnet_cifar":
+        return Preprocess((32, 32), mean=(0.0,) * 3, std=(1 / 255,) * 3)  # MLPerf Tiny's: pixels as they are
+    side = zoo.card(network).input[1]
+    if layout == "keras":
+        return Preprocess((side, side), "crop", 3, HALF, HALF, 0.875)
+    return Preprocess((side, side), "crop", 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875)
+
+
+def blue_first(network: str, layout: str) -> bool:
+    """Whether the first layer of such weights has its input channels in the order of Caffe."""
+    return layout == "keras" and zoo.card(network).family in BGR
+
+
+def _hub(path: Path) -> Preprocess:
+    """timm's own words, from the `config.json` that lies beside its weights."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    fields = config.get("pretrained_cfg", config)
+    return _preprocess({"size": fields["input_size"][1], **{k: fields[k] for k in TAKEN if k in fields}})
+
+
+TAKEN = ("crop_pct", "interpolation", "mean", "std")
+
+
+def _preprocess(fields: dict[str, Any]) -> Preprocess:
+    """A square of `size` out of the middle, as the rows of the table describe it."""
+    size = [fields["size"]] * 2
+    return Preprocess.from_dict({**fields, "size": size, "resize": "crop"})

@@ -1,0 +1,95 @@
+"""Reading state dicts: `.safetensors`, and `.pth` or `.pt` as data alone. No code of a file is ever run."""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from striate.errors import DataError
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
+WRAPPED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the state dict
+PREFIXES = ("module.", "_orig_mod.")  # of several devices and of torch.compile
+FLOOR, RATIO = 1 << 16, 100  # bytes, and unpacked over packed: torch packs nothing
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A state dict and the file's own notes; DataError for what is damaged or isn't tensors alone."""
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    return unwrapped(_unpickled(path), path), {}
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata."""
+    try:
+        with safe_open(path, "pt") as f:
+            return {key: f.get_tensor(key) for key in f.keys()}, f.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged or no safetensors file: {_line(error)}") from None
+
+
+def unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a checkpoint, without the prefixes that wrappers put before its names."""
+    for key in WRAPPED:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(f"{path} holds a {type(content).__name__}, expected a state dict: names and tensors")
+    strange = [k for k, v in content.items() if not isinstance(k, str) or not isinstance(v, Tensor)]
+    if strange:
+        what = type(content[strange[0]]).__name__
+        raise DataError(
+            f"{path} holds a {what} under {strange[0]!r}, expected a state dict: names and tensors"
+        )
+    state = dict(content)
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _unpickled(path: Path) -> Any:
+    _refuse_bombs(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        culprit = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"the Python object {culprit[1]}" if culprit else "more than tensors"
+        raise DataError(
+            f"{path} holds {what}, which only running its code could load: refused",
+            "there is no unsafe fallback; save the state dict alone, or as .safetensors",
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged or no file of weights: {_line(error)}") from None
+
+
+def _refuse_bombs(path: Path) -> None:
+    """torch stores tensors as they are, so a member that unpacks to much more was made to fill the memory."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            refuse_bombs(archive, path)
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{path} is damaged: {error}") from None
+
+
+def refuse_bombs(archive: zipfile.ZipFile, path: Path) -> None:
+    """DataError where a member unpacks to far more than is stored of it."""
+    for info in archive.infolist():
+        if info.file_size > FLOOR and info.file_size > RATIO * info.compress_size:
+            raise DataError(
+                f"{path}: {info.filename!r} unpacks from {info.compress_size:,} to {info.file_size:,} bytes: refused"
+            )
+
+
+def _line(error: Exception) -> str:
+    """The first sentence of what libraries say on many lines."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
