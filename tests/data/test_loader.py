@@ -62,7 +62,7 @@ def test_unreadable_image_names_file_and_epoch() -> None:
 
     images = Broken(numbers().pixels, numbers().labels, numbers().ids)
     with pytest.raises(DataError, match=r"'a.jpg': gone \(epoch 3\)"):
-        list(Loader(images, 8, epoch=2, workers=2))
+        list(Loader(images, 8, epoch=3, workers=2))
 
 
 def test_balanced_draws_every_class_equally_and_wastes_no_image() -> None:

@@ -68,7 +68,7 @@ def test_mixed_images_train_on_shares_of_their_classes(text):
     loss = loop.validate(data.val)["loss"]
     targets = []
     criterion = loop.criterion
-    loop.criterion = lambda scores, y: targets.append(y) or criterion(scores, y)
+    loop.criterion = lambda scores, y, w=None: targets.append(y) or criterion(scores, y, w)
     loop.fit(lambda loop: None)
     trained = [y for y in targets if y.ndim == 2]
     assert len(trained) == 8  # 2 epochs of 4 batches; the validation split is never mixed

@@ -72,3 +72,17 @@ def test_what_is_right():
     assert right(LOGITS[:, :1], torch.tensor([1, 0, 0, 0])).tolist() == [True, True, True, False]
     # logits above 0: {0, 2}, {1}, {1, 2}, all
     assert right(LOGITS, HOT, several=True).tolist() == [True, False, True, True]
+
+
+def test_weights_are_those_of_keras():
+    w = torch.tensor([1.0, 0.0, 2.0, 0.5])
+    theirs = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
+    each = theirs(keras.ops.convert_to_tensor(NUMBERS.numpy()), keras.ops.convert_to_tensor(LOGITS.numpy()))
+    expected = float((each * w).mean())
+    assert float(loss_function("cross-entropy")(LOGITS, NUMBERS, w)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss_function("focal", gamma=0.0)(LOGITS, NUMBERS, w)) == pytest.approx(expected, rel=1e-5)
+    several = loss_function("binary-cross-entropy", several=True)
+    each = torch.nn.functional.binary_cross_entropy_with_logits(LOGITS, HOT, reduction="none")
+    assert float(several(LOGITS, HOT, w)) == pytest.approx(float((each * w[:, None]).mean()))
+    matrix = torch.arange(12.0).view(4, 3)
+    assert float(several(LOGITS, HOT, matrix)) == pytest.approx(float((each * matrix).mean()))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from striate.data.sheets import problem_sheet as problem_sheet
     from striate.data.sheets import values as values
     from striate.data.weights import class_weights as class_weights
+    from striate.data.weights import image_weights as image_weights
     from striate.data.weights import positive_weights as positive_weights
 
 _HOME = {  # public name -> module; looked up when used, so that the package costs nothing to import
@@ -41,7 +42,7 @@ _HOME = {  # public name -> module; looked up when used, so that the package cos
     "download": "published",
     "make_shapes": "shapes",
     "look": "sheets", "planes": "sheets", "preview": "sheets", "problem_sheet": "sheets", "values": "sheets",
-    "class_weights": "weights", "positive_weights": "weights",
+    "class_weights": "weights", "image_weights": "weights", "positive_weights": "weights",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 

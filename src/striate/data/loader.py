@@ -42,7 +42,7 @@ def balanced(labels: Indices, seed: int, epoch: int) -> Indices:
 
 
 class Loader:
-    """Iterates (uint8 (b, c, h, w), labels (b,)) once over one epoch, from batch `start` on.
+    """Iterates (uint8 (b, c, h, w), labels (b,)) once over one epoch, counted from 1, from batch `start` on.
 
     `indices` is the whole order of the epoch and `rows` a batch of it, for names, sample weights, alternating flips.
     """
@@ -94,7 +94,7 @@ class Loader:
         try:
             return self.images.read(rows, out)
         except DataError as e:
-            raise DataError(f"{e} (epoch {self.epoch + 1})", e.hint) from e
+            raise DataError(f"{e} (epoch {self.epoch})" if self.epoch else str(e), e.hint) from e
 
     def _ahead(self) -> Iterator[tuple[Tensor, Tensor]]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="striate-data")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from striate.data import Augmentation, DataSet, Images
+from striate.data import Augmentation, DataSet, Images, image_weights
 from striate.errors import DataError, StriateError
 from striate.train.average import Average, Lookahead
 from striate.train.checkpoint import pack_optimiser, unpack_optimiser
@@ -68,6 +68,9 @@ class Loop:
         kind = recipe.loss or ("binary-cross-entropy" if data.several else "cross-entropy")
         self.criterion = loss_function(kind, recipe.smoothing, recipe.focal_gamma, data.several)
         self.augment = Augmentation.of(recipe.augment, len(data.classes))
+        weights = image_weights(data.train, len(data.classes), recipe.class_weights)
+        self.weights = None if weights is None else torch.from_numpy(weights)
+        self._batches(epoch=1)  # what can't be drawn is refused now
         self.average = Average(engine, recipe.average, recipe.ema_decay) if recipe.average != "none" else None
         self.lookahead = Lookahead(self.trained, recipe.lookahead) if recipe.lookahead else None
         self.state = State(recipe.epochs, self.batches)
@@ -106,16 +109,7 @@ class Loop:
         state, recipe = self.state, self.recipe
         self._mark, seen_before = time.perf_counter(), state.seen
         began, complete = self._mark, True
-        loader = Share(
-            self.group,
-            self.data.train,
-            recipe.batch_size,
-            seed=recipe.seed,
-            epoch=state.epoch,
-            start=state.step,
-            workers=recipe.workers,
-            drop_last=self.images < len(self.data.train),
-        )
+        loader = self._batches(state.epoch, state.step)
         self.engine.train()
         for images, labels in loader:
             self._step(images, labels, torch.from_numpy(loader.rows(state.step)))
@@ -138,6 +132,21 @@ class Loop:
         }
         return complete
 
+    def _batches(self, epoch: int, start: int = 0) -> Share:
+        """This rank's part of the batches of an epoch."""
+        recipe = self.recipe
+        return Share(
+            self.group,
+            self.data.train,
+            recipe.batch_size,
+            seed=recipe.seed,
+            epoch=epoch,
+            start=start,
+            workers=recipe.workers,
+            sampling="balanced" if recipe.balanced else "all",
+            drop_last=self.images < len(self.data.train),
+        )
+
     def _wishes(self, signals: list[int], due: Callable[[], bool]) -> tuple[int, int, int]:
         """The signal that came; whether the time is over; whether the state should be saved in mid-epoch."""
         recipe, state = self.recipe, self.state
@@ -159,8 +168,9 @@ class Loop:
         images, labels = self.augment(images, labels, generator, rows, state.epoch)
         with exchanging(self.engine, state.step + 1 == end):
             scores, auxiliary = self.engine.run_with_auxiliary(self.engine.prepare(images))
-            loss = self.criterion(scores, labels)
-            total = loss + recipe.aux_weight * sum(self.criterion(a, labels) for a in auxiliary)
+            weights = None if self.weights is None else self.weights[rows].to(device)
+            loss = self.criterion(scores, labels, weights)
+            total = loss + recipe.aux_weight * sum(self.criterion(a, labels, weights) for a in auxiliary)
             share = self.group.size * len(labels) / self._images(begun, end)
             self.scaler.scale(total * share if share != 1 else total).backward()
         if state.step + 1 == end:

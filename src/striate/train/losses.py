@@ -1,4 +1,4 @@
-"""Losses by name, each a mean over the batch, and which answers count as right.
+"""Losses by name, each a mean over the batch in which images may count more or less, and which answers are right.
 
 Targets are class numbers (n,), or (n, k) of 0 to 1: several labels an image, or a mixture of two images' classes.
 """
@@ -9,24 +9,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+# of logits, targets and, if images count differently, weights: (n,), or (n, k) where there is a yes or no for each
+Loss = Callable[..., Tensor]
 
 
 def loss_function(name: str, smoothing: float = 0.0, gamma: float = 2.0, several: bool = False) -> Loss:
-    """The loss `name` of logits against targets.    (n, k), (n,) or (n, k) -> ()
+    """The loss `name` of logits against targets, weighted or not.    (n, k), (n,) or (n, k), weights -> ()
 
     One logit, or several labels an image, make `binary-cross-entropy` and `focal` a yes or no for each logit.
     """
     if name == "cross-entropy":
-        return lambda logits, y: F.cross_entropy(logits, y, label_smoothing=smoothing)
+        return lambda logits, y, w=None: mean(
+            F.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none"), w
+        )
     power = gamma if name == "focal" else 0.0
     if several or name == "binary-cross-entropy":
-        return lambda logits, y: binary(logits, y, smoothing, power)
-    return lambda logits, y: focal(logits, y, smoothing, power)
+        return lambda logits, y, w=None: mean(binary(logits, y, smoothing, power), w)
+    return lambda logits, y, w=None: mean(focal(logits, y, smoothing, power), w)
+
+
+def mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """sum w l / n.    (n,) or (n, k), weights of as many dimensions or fewer -> ()"""
+    if weights is None:
+        return losses.mean()
+    return (losses * weights.view(*weights.shape, *[1] * (losses.ndim - weights.ndim))).mean()
 
 
 def binary(logits: Tensor, y: Tensor, smoothing: float = 0.0, gamma: float = 0.0) -> Tensor:
-    """Mean of -(1 - p)^gamma ln p over images and logits, p the probability given to the right one of yes and no.
+    """-(1 - p)^gamma ln p of every logit, p the probability given to the right one of yes and no.    -> (n, k)
 
     Smoothing moves the targets 0 and 1 towards 1/2.  Lin et al., 2017, arXiv:1708.02002, section 3.
     """
@@ -38,16 +48,16 @@ def binary(logits: Tensor, y: Tensor, smoothing: float = 0.0, gamma: float = 0.0
     if gamma:
         p = logits.sigmoid()
         loss = loss * (1 - (p * y + (1 - p) * (1 - y))) ** gamma
-    return loss.mean()
+    return loss
 
 
 def focal(logits: Tensor, y: Tensor, smoothing: float = 0.0, gamma: float = 2.0) -> Tensor:
-    """Mean of -sum_k y_k (1 - p_k)^gamma ln p_k: what is easy counts less.    (n, k), (n,) or (n, k) -> ()"""
+    """-sum_k y_k (1 - p_k)^gamma ln p_k: what is easy counts less.    (n, k), (n,) or (n, k) -> (n,)"""
     log_p = logits.log_softmax(dim=1)
     k = logits.shape[1]
     y = F.one_hot(y, k).to(logits.dtype) if y.ndim == 1 else y
     y = y * (1 - smoothing) + smoothing / k
-    return -(y * (1 - log_p.exp()) ** gamma * log_p).sum(dim=1).mean()
+    return -(y * (1 - log_p.exp()) ** gamma * log_p).sum(dim=1)
 
 
 def right(logits: Tensor, y: Tensor, several: bool = False) -> Tensor:

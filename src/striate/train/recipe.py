@@ -61,6 +61,8 @@ class Recipe(BaseModel):
         description="what happens to training images: none, shift, shift-flip, cifar, digits, photos, or transforms "
         "as in 'random_crop(4), horizontal_flip, mixup'; a list of them in YAML",
     )
+    balanced: bool = Field(False, description="draw every class equally often")
+    class_weights: bool = Field(False, description="let rare classes count more in the training loss")
     img_size: tuple[Side, Side] | None = Field(
         None, description="height and width; default: what the network asks for"
     )
@@ -68,6 +70,18 @@ class Recipe(BaseModel):
     num_classes: int | None = Field(None, ge=1, description="checked against the data")
     resize: Literal["squash", "crop", "pad"] = Field("squash", description="how images reach the size")
     split: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, validation, test shares")
+    classes: str | None = Field(None, description="text file with the class names in order, one a line")
+    allow_empty: bool = Field(False, description="keep classes without an image")
+    columns: str | None = Field(
+        None, description="columns of a table: path=file,label=kind; roles: path, label, split, group, weight"
+    )
+    on_bad_image: Literal["error", "skip"] = Field(
+        "error", description="stop before the first epoch, or decode all images first and leave those out"
+    )
+    cache: Literal["off", "ram", "disk"] = Field("disk", description="where decoded images are kept")
+    cache_limit: int | None = Field(
+        None, ge=0, description="room of the cache: 500MB, 20GB; default: 20 GiB of disk, half of the memory"
+    )
     aux_weight: float = Field(
         0.3, ge=0, description="weight of auxiliary heads in the loss, where a network has them"
     )
@@ -130,6 +144,14 @@ class Recipe(BaseModel):
     def _rules(cls, value: str) -> str:
         if ":" in value:
             rules(value)
+        return value
+
+    @field_validator("cache_limit", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        """20GB is 20,000,000,000 bytes, 20GiB is 20 x 2^30."""
+        if isinstance(value, str) and (m := re.fullmatch(r"(\d+\.?\d*)\s*([kmgt])(i?)b?", value.lower())):
+            return int(float(m[1]) * (1024 if m[3] else 1000) ** ("kmgt".index(m[2]) + 1))
         return value
 
     @field_validator("stop_after", mode="before")

@@ -13,6 +13,7 @@ import torch
 
 import striate
 from striate.data import DataSet, Preprocess, load
+from striate.data.table import named_columns
 from striate.errors import DataError, UsageError
 from striate.plan import plan
 from striate.train import checkpoint
@@ -125,6 +126,12 @@ def open_data(
         seed=recipe.seed,
         splits=splits,
         preprocess=preprocess,
+        classes=None if splits else recipe.classes,
+        allow_empty=recipe.allow_empty,
+        on_bad_image=recipe.on_bad_image,
+        columns=named_columns(recipe.columns),
+        cache=recipe.cache,
+        cache_limit=recipe.cache_limit,
     )
     if recipe.num_classes not in (None, len(data.classes)):
         raise DataError(f"--num-classes {recipe.num_classes}, but the data has {len(data.classes)} classes")

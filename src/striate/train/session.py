@@ -36,7 +36,8 @@ from striate.train.run import Run, effective, environment, open_data
 from striate.train.saver import Saver
 
 RUNS = Path("runs")
-FREE = {"epochs", "workers", "stop_after", "save_every", "health", "track"}  # may change when a run goes on
+# what may change when a run goes on
+FREE = {"epochs", "workers", "stop_after", "save_every", "health", "track", "cache", "cache_limit"}
 PLACE = ("striate", "torch", "device", "precision")  # where a run goes on as it would have
 
 
@@ -292,6 +293,10 @@ def _summarise(run: Run, loop: Loop, model: Model, tested: Evaluation | LabelEva
         "test_loss": tested.loss if tested else None,
         "params": sum(p.numel() for p in model.module.parameters()),
     }
+    if loop.data.skipped:
+        summary["skipped"] = loop.data.skipped
+    if loop.data.cache:
+        summary["cache"] = loop.data.cache
     if loop.state.stop:
         summary["stopped"] = loop.state.stop
     if isinstance(tested, LabelEvaluation):
