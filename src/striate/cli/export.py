@@ -1,0 +1,77 @@
+"""`striate export RUN --to FORMAT`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from striate.cli.common import Debug, Json, RunPath, emit, visible
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from striate.ship.parity import Certificate
+    from striate.ship.speed import Timing
+
+
+def export(
+    run: RunPath,
+    to: Annotated[str, typer.Option("--to", metavar="onnx|openvino|torch", help="kind of file")] = "onnx",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="file to write; default: model.* in the run")
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="eight bits, calibrated on pictures of the train split")
+    ] = False,
+    images: Annotated[
+        int, typer.Option("--images", min=1, help="pictures of the test split to compare on")
+    ] = 256,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", min=0, max=1, help="accuracy that --int8 may lose")
+    ] = 0.02,
+    benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="size and speed of every file exported beside this one")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write one file that takes raw pixels, and prove that it answers as the network does."""
+    from dataclasses import asdict
+
+    from striate.ship.export import beside
+    from striate.ship.export import export as write
+
+    certificate = write(run, to, output, int8=int8, images=images, max_drop=max_drop)
+    result = certificate.to_json()
+    shown: list[Table | str] = [_told(certificate)]
+    if benchmark:
+        from striate.ship.speed import timings
+
+        rows = timings(beside(Path(certificate.path)))
+        result["benchmark"] = [asdict(row) for row in rows]
+        shown.append(_table(rows))
+    emit(result, as_json, *shown)
+
+
+def _told(c: "Certificate") -> str:
+    accuracy = (
+        "" if c.accuracy is None else f"; accuracy {c.accuracy:.2%}, the network's {c.reference_accuracy:.2%}"
+    )
+    return (
+        f"{visible(c.path)}: on {c.n} pictures with {c.runtime}, top-1 equal for {c.top1_agreement:.2%}, "
+        f"probabilities within {c.max_abs_diff:.1g}{accuracy}"
+    )
+
+
+def _table(rows: "list[Timing]") -> "Table":
+    from rich.table import Table
+
+    table = Table(
+        "file", "runtime", "precision", "MB", "ms, batch 1", "ms, batch 16", box=None, header_style="bold"
+    )
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for r in rows:
+        numbers = (f"{r.megabytes:.2f}", f"{r.ms_batch_1:.2f}", f"{r.ms_batch_16:.2f}")
+        table.add_row(visible(Path(r.path).name), r.runtime, r.precision, *numbers)
+    return table

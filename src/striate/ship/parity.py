@@ -1,0 +1,106 @@
+"""Whether a file does what the network does, on real pictures; what was found is its certificate."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from striate.errors import DataError
+from striate.ship.convert import digest
+from striate.ship.formats import Opened, Probabilities, failure, files
+from striate.ship.pixels import Answer
+from striate.ship.samples import Samples, batches
+from striate.train.checkpoint import Model
+
+TOLERANCE = 1e-4  # of a probability, in float32
+MAX_DROP = 0.02  # of accuracy, in int8
+BATCH = 7  # a number that nothing else uses, so that a batch built into a graph shows
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was compared, with which runtime, and how far apart the two were.
+
+    The reference is torch in float32 on pixels that `Preprocess.fit` cut from the same raw picture. `accuracy` and
+    `reference_accuracy` are shares of the same n pictures; `top1_agreement_as_read` is with the network on pixels as
+    the training reader decoded them, which for a large JPEG is at a half, a quarter or an eighth of its size.
+    """
+
+    path: str
+    runtime: str
+    precision: str
+    n: int
+    max_abs_diff: float
+    top1_agreement: float
+    top1_agreement_as_read: float
+    accuracy: float | None
+    reference_accuracy: float | None
+    tolerance: float | None
+    sha256: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the file beside the model."""
+        return asdict(self)
+
+
+def compare(model: Model, opened: Opened, found: Samples) -> Certificate:
+    """Run the file and the network on the same pictures."""
+    answer = Answer(model).eval()
+    got, wanted, as_read, labels = [], [], [], []
+    for raw, trained, truth in batches(found, BATCH):
+        got.append(opened.call(raw))
+        wanted.append(_answer(answer, model.preprocess.fit(raw)))
+        as_read.append(_answer(answer, trained))
+        labels += truth
+    p, q, r, y = np.concatenate(got), np.concatenate(wanted), np.concatenate(as_read), np.array(labels)
+    if p.shape != q.shape or not np.isfinite(p).all():
+        raise failure(f"{opened.path.name} gives {p.shape} with {opened.runtime}, the network {q.shape}")
+    fp32 = opened.facts["precision"] == "fp32"
+    several = model.several
+    return Certificate(
+        path=str(opened.path),
+        runtime=opened.runtime,
+        precision=opened.facts["precision"],
+        n=len(p),
+        max_abs_diff=float(np.abs(p - q).max()),
+        top1_agreement=_share(p.argmax(1) == q.argmax(1)),
+        top1_agreement_as_read=_share(p.argmax(1) == r.argmax(1)),
+        accuracy=None if several else _share(p.argmax(1) == y),
+        reference_accuracy=None if several else _share(q.argmax(1) == y),
+        tolerance=TOLERANCE if fp32 else None,
+        sha256={f.name: digest(f) for f in files(opened.path)},
+    )
+
+
+def insist(certificate: Certificate, max_drop: float = MAX_DROP) -> None:
+    """Raise StriateError where the file disagrees: float32 by its numbers, int8 by its accuracy."""
+    c, name = certificate, Path(certificate.path).name
+    if c.tolerance is not None and c.max_abs_diff > c.tolerance:
+        raise failure(
+            f"{name} disagrees with the network: probabilities differ by up to {c.max_abs_diff:.2g} "
+            f"(allowed {c.tolerance:g}), top-1 equal for {c.top1_agreement:.1%} of {c.n} images"
+        )
+    drop = (c.reference_accuracy or 0) - (c.accuracy or 0)
+    if c.tolerance is None and drop > max_drop:
+        raise failure(
+            f"{name}: accuracy falls from {c.reference_accuracy:.2%} to {c.accuracy:.2%} on {c.n} images, "
+            f"more than {max_drop:.1%}"
+        )
+
+
+def verify(path: Path, stated: dict[str, str]) -> None:
+    """DataError where a file isn't the one that its certificate was written for."""
+    for part in files(path):
+        if part.name in stated and (not part.is_file() or digest(part) != stated[part.name]):
+            raise DataError(f"{part} is not the file that its certificate vouches for", "export it again")
+
+
+def _answer(answer: Answer, pixels: Any) -> Probabilities:
+    with torch.inference_mode():
+        return answer(torch.from_numpy(np.ascontiguousarray(pixels))).numpy()
+
+
+def _share(right: Any) -> float:
+    return float(np.mean(right))

@@ -1,0 +1,142 @@
+"""`striate.load(path)`: a trained network that answers for anything that holds pictures."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate.data.preprocess import Preprocess
+from striate.data.source import Pixels
+from striate.errors import UsageError
+from striate.ship import engines
+from striate.ship.engines import Answers
+from striate.ship.formats import Probabilities, cores
+from striate.ship.sources import fitted, pictures
+from striate.train import Run, checkpoint
+
+BATCH = 16
+AHEAD = 3  # batches being decoded while one is answered
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture; `top` has the most probable classes first."""
+
+    source: str
+    label: str
+    probability: float
+    top: Mapping[str, float]
+    probabilities: NDArray[np.float32]
+    labels: tuple[str, ...] | None = None  # where an image has several: those at least as likely as not
+
+    def to_json(self) -> dict[str, Any]:
+        """What `striate predict --json` prints for a picture."""
+        row = {
+            "file": self.source,
+            "label": self.label,
+            "probability": self.probability,
+            "top": dict(self.top),
+        }
+        return row if self.labels is None else row | {"labels": list(self.labels)}
+
+
+class Predictor:
+    """Class names, preprocessing and an engine; safe to call from several threads."""
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        preprocess: Preprocess,
+        answers: Answers,
+        engine: str,
+        batch_size: int = BATCH,
+        several: bool = False,
+    ) -> None:
+        self.classes, self.preprocess, self.engine = tuple(classes), preprocess, engine
+        self.batch_size, self.several = batch_size, several
+        self._answers = answers
+
+    def __call__(self, source: Any, top: int = 5) -> list[Prediction]:
+        """Predictions for every picture of `source`, in order."""
+        return list(self.stream(source, top))
+
+    def stream(self, source: Any, top: int = 5, batch_size: int | None = None) -> Iterator[Prediction]:
+        """Predictions as they come; pictures are decoded by several threads while others are answered.
+
+        `source` is a path (image, folder, video), bytes, an array (h, w), (h, w, c) or (n, h, w, c), the number of a
+        camera, or an iterable of these. Raises DataError for a picture that can't be read.
+        """
+        size = batch_size or self.batch_size
+        found = pictures(source)
+        with ThreadPoolExecutor(cores(), thread_name_prefix="striate-read") as pool:
+            waiting: deque[tuple[str, Future[Pixels]]] = deque()
+
+            def read_ahead() -> None:
+                for name, picture in islice(found, AHEAD * size - len(waiting)):
+                    waiting.append((name, pool.submit(fitted, picture, name, self.preprocess)))
+
+            try:
+                read_ahead()
+                while waiting:
+                    batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+                    pixels = np.stack([future.result() for _, future in batch])
+                    read_ahead()
+                    for (name, _), row in zip(batch, self.probabilities(pixels), strict=True):
+                        yield self.prediction(name, row, top)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def probabilities(self, pixels: Pixels) -> Probabilities:
+        """Of pictures that were cut to size.    uint8 (n, c, *size) -> float32 (n, k)"""
+        return self._answers(pixels)
+
+    def prediction(self, name: str, row: NDArray[np.float32], top: int = 5) -> Prediction:
+        """One row of probabilities (k,) in words."""
+        order = np.argsort(-row, kind="stable")[:top].tolist()
+        best = {self.classes[i]: float(row[i]) for i in order}
+        if not self.several:
+            return Prediction(name, self.classes[order[0]], float(row[order[0]]), best, row)
+        said = {c: float(p) for c, p in zip(self.classes, row, strict=True) if p >= 0.5}
+        least = min(said.values()) if said else 1 - float(row.max())
+        return Prediction(name, "|".join(said), least, best, row, tuple(said))
+
+
+def load(path: Path | str, engine: str = "auto", batch_size: int = BATCH) -> Predictor:
+    """The predictor for a run folder, a model file, or an exported `.onnx`, `.xml` or `.pt2`.
+
+    `engine` is auto, openvino, onnx or torch; an exported file brings its own. Raises UsageError where nothing is,
+    DataError for a file that is damaged or that its certificate doesn't vouch for.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix == ".safetensors":
+        run = Run.open(path) if path.is_dir() else None
+        file = path / "model.safetensors" if run else path
+        model = run.model() if run else checkpoint.load(path)
+        name = engines.pick(engine)
+        answers = engines.of_model(model, file, name)
+        return Predictor(model.classes, model.preprocess, answers, name, batch_size, model.several)
+    return _exported(path, engine, batch_size)
+
+
+def _exported(path: Path, engine: str, batch_size: int) -> Predictor:
+    import json
+
+    from striate.ship import formats, parity
+    from striate.ship.export import certificate_path
+
+    kind = formats.of(path)
+    name = next(n for n, k in formats.FORMATS.items() if k is kind)
+    if engine not in ("auto", name):
+        raise UsageError(f"{path} is for {name}, not {engine}")
+    if (certificate := certificate_path(path)).is_file():
+        parity.verify(path, json.loads(certificate.read_text(encoding="utf-8"))["sha256"])
+    opened = kind.open(path)
+    preprocess = Preprocess.from_dict(opened.facts["preprocess"])
+    answers = engines.of_file(opened)
+    return Predictor(opened.facts["classes"], preprocess, answers, name, batch_size, opened.facts["several"])

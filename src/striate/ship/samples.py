@@ -1,0 +1,71 @@
+"""Real pictures of a run's splits as they lie in its data: decoded, but neither cut nor resized."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from striate.data.arrays import ArrayStore, channels
+from striate.data.decode import decode
+from striate.data.folder import FileStore
+from striate.data.preprocess import Preprocess
+from striate.data.source import Part, Pixels, open_source
+from striate.data.splits import restore
+from striate.errors import DataError
+from striate.train import Run
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures of one split; iterates (raw uint8 (h, w, c), the same as training read it (c, *size), class number)."""
+
+    part: Part
+    classes: Sequence[str]
+    preprocess: Preprocess
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __iter__(self) -> Iterator[tuple[Pixels, Pixels, int]]:
+        for row, target in zip(self.part.rows.tolist(), self.part.targets, strict=True):
+            label = self.classes.index(target) if isinstance(target, str) else -1
+            yield self._raw(row), self.part.store.pixels(row, self.preprocess), label
+
+    def _raw(self, row: int) -> Pixels:
+        store, c = self.part.store, self.preprocess.channels
+        if isinstance(store, ArrayStore):
+            return np.ascontiguousarray(channels(store.array[row], c))
+        if isinstance(store, FileStore):
+            return decode(store.encoded(row), c)
+        raise DataError(f"no raw pictures in a {type(store).__name__}")
+
+    def some(self, most: int) -> "Samples":
+        """At most this many, spread evenly over the split."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(np.int64))
+        return Samples(self.part.take(rows), self.classes, self.preprocess)
+
+
+def samples(run: Run, split: str) -> Samples:
+    """The pictures of `train`, `val` or `test`, from the data that the run was trained on."""
+    parts = restore(open_source(run.recipe.data, offline=True), run.splits)
+    if not len(parts[split]):
+        raise DataError(f"{run.folder}: there are no images in its {split} split to compare on")
+    model = run.model()
+    return Samples(parts[split], model.classes, model.preprocess)
+
+
+def batches(found: Samples, most: int) -> Iterator[tuple[Pixels, Pixels, list[int]]]:
+    """Runs of pictures of one size: raw (n, h, w, c), as trained (n, c, *size), labels; n is at most `most`."""
+    held: list[tuple[Pixels, Pixels, int]] = []
+    for sample in found:
+        if held and (len(held) == most or held[0][0].shape != sample[0].shape):
+            yield _stacked(held)
+            held = []
+        held.append(sample)
+    if held:
+        yield _stacked(held)
+
+
+def _stacked(held: Sequence[tuple[Pixels, Pixels, int]]) -> tuple[Pixels, Pixels, list[int]]:
+    raw, trained, labels = zip(*held, strict=True)
+    return np.stack(raw), np.stack(trained), list(labels)

@@ -1,0 +1,105 @@
+"""What can be looked at: files, bytes, arrays, folders, videos, cameras, and anything that yields these."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from striate.data.arrays import channels
+from striate.data.decode import decode, to_uint8
+from striate.data.files import read_file
+from striate.data.preprocess import Preprocess
+from striate.data.source import Pixels
+from striate.data.tree import Folder, is_image
+from striate.errors import DataError, UsageError
+
+VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+Picture = str | bytes | Pixels  # a path, encoded bytes, or raw pixels (h, w, c)
+
+
+def pictures(source: Any, name: str = "") -> Iterator[tuple[str, Picture]]:
+    """Each picture of `source` with a name for it, nothing decoded yet but frames of a video.
+
+    An array is one picture (h, w) or (h, w, c), or several (n, h, w, c); a number is a camera.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield name or "bytes", bytes(source)
+    elif isinstance(source, str | Path):
+        yield from _path(Path(source))
+    elif isinstance(source, bool):
+        raise UsageError(f"no pictures in {source}")
+    elif isinstance(source, int | np.integer):
+        yield from frames(int(source))
+    elif hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
+        yield from _array(np.asarray(source), name or "array")
+    elif isinstance(source, Iterable):
+        for i, part in enumerate(source):
+            yield from pictures(part, f"{name}[{i}]")
+    else:
+        raise UsageError(
+            f"no pictures in {type(source).__name__}",
+            "give a path, bytes, an array, a camera number, or something that yields these",
+        )
+
+
+def _path(path: Path) -> Iterator[tuple[str, Picture]]:
+    if path.is_dir():
+        found = [f for f in Folder(str(path)).files() if is_image(f)]
+        if not found:
+            raise DataError(f"{path}: no images in this folder")
+        yield from ((str(path / f), str(path / f)) for f in found)
+    elif path.suffix.lower() in VIDEO:
+        yield from frames(path)
+    else:
+        yield str(path), str(path)
+
+
+def _array(array: Any, name: str) -> Iterator[tuple[str, Picture]]:
+    pixels = to_uint8(array, name)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim not in (3, 4) or pixels.shape[-1] not in (1, 3, 4) or 0 in pixels.shape:
+        raise DataError(
+            f"{name}: shape {array.shape}; expected (h, w), (h, w, c) or (n, h, w, c), c of 1, 3 or 4"
+        )
+    if pixels.ndim == 3:
+        yield name, pixels
+    else:
+        yield from ((f"{name}[{i}]", one) for i, one in enumerate(pixels))
+
+
+def frames(video: Path | int) -> Iterator[tuple[str, Pixels]]:
+    """RGB frames of a video file or a camera, named file#number."""
+    import cv2
+
+    if isinstance(video, Path) and not video.is_file():
+        raise DataError(f"{str(video)!r}: no such file")
+    capture = cv2.VideoCapture(video if isinstance(video, int) else str(video))
+    try:
+        what = f"camera {video}" if isinstance(video, int) else str(video)
+        if not capture.isOpened():
+            raise DataError(f"{what} can't be opened")
+        number = 0
+        while True:
+            there, frame = capture.read()
+            if not there:
+                break
+            yield f"{what}#{number}", np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+            number += 1
+        if not number:
+            raise DataError(f"{what}: not one frame can be read")
+    finally:
+        capture.release()
+
+
+def fitted(picture: Picture, name: str, preprocess: Preprocess) -> Pixels:
+    """One picture as the network sees it, cut as in training.    -> uint8 (c, *size)"""
+    if isinstance(picture, np.ndarray):
+        return preprocess.fit(channels(picture, preprocess.channels))
+    try:
+        data = picture if isinstance(picture, bytes) else read_file(picture)
+        return preprocess.fit(decode(data, preprocess.channels, preprocess.size))
+    except DataError as e:
+        known = repr(name)
+        raise DataError(str(e) if str(e).startswith(known) else f"{known}: {e}", e.hint) from e

@@ -1,0 +1,184 @@
+"""Exported files answer as the network does, in runtimes that never saw it, or they aren't there."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.reference import ReferenceEvaluator
+
+from striate.errors import DataError, StriateError, UsageError
+from striate.ship import export as export_room
+from striate.ship import formats, graph, load, parity
+from striate.ship.convert import converted
+from striate.ship.export import beside, certificate_path, export
+from striate.ship.pixels import Classifier
+from striate.ship.samples import batches, samples
+from striate.train import Run
+
+TO = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+
+
+@pytest.fixture(scope="module")
+def proto(run: Run) -> onnx.ModelProto:
+    return converted(run.model(), run.folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("to", TO)
+def test_a_file_agrees_and_says_what_it_is(to: str, run: Run) -> None:
+    certificate = export(run, to)
+    path = run.folder / f"model{TO[to]}"
+    assert certificate.path == str(path)
+    assert (certificate.n, certificate.top1_agreement, certificate.top1_agreement_as_read) == (256, 1, 1)
+    assert certificate.max_abs_diff < 1e-5
+    assert certificate.accuracy == certificate.reference_accuracy
+    assert json.loads(certificate_path(path).read_text()) == certificate.to_json()
+    facts = formats.of(path).open(path).facts
+    model = run.model()
+    assert facts["classes"] == list(model.classes)
+    assert facts["preprocess"] == model.preprocess.to_dict()
+    assert facts["metrics"] == model.metrics
+    assert not list(run.folder.glob(".export-*"))
+
+
+@pytest.mark.parametrize("to", TO)
+def test_any_batch_and_any_size_against_the_network_itself(to: str, run: Run, tmp_path: Path) -> None:
+    opened = formats.of(run.folder / f"model{TO[to]}").open(run.folder / f"model{TO[to]}")
+    whole = Classifier(run.model())
+    rng = np.random.default_rng(1)
+    for n, h, w in ((1, 8, 8), (2, 32, 32), (7, 50, 19), (3, 1, 1)):
+        x = rng.integers(0, 256, (n, h, w, 1), dtype=np.uint8)
+        with torch.inference_mode():
+            expected = whole(torch.from_numpy(x)).numpy()
+        assert np.abs(opened.call(x) - expected).max() < 1e-5, (n, h, w)
+
+
+def test_the_reference_evaluator_agrees(run: Run, proto: onnx.ModelProto) -> None:
+    raw, _, _ = next(batches(samples(run, "test"), 2))
+    got = ReferenceEvaluator(proto).run(None, {graph.INPUT: raw})[0]
+    with torch.inference_mode():
+        expected = Classifier(run.model())(torch.from_numpy(raw)).numpy()
+    assert np.abs(got - expected).max() < 1e-5
+
+
+def test_the_graph_holds_nothing_of_this_machine(run: Run, proto: onnx.ModelProto) -> None:
+    for data in (proto.SerializeToString(), (run.folder / "model.pt2").read_bytes()):
+        assert str(Path.home()).encode() not in data
+        assert b"site-packages" not in data
+        assert str(Path(export_room.__file__).parents[2]).encode() not in data
+    shape = proto.graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in shape] == ["batch", "height", "width", 1]
+
+
+def test_disagreement_is_an_error_and_leaves_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tampered = run.model()
+    with torch.no_grad():
+        next(tampered.module.parameters()).add_(0.05)
+    monkeypatch.setattr("striate.ship.export.converted", lambda model, file: converted(run.model(), file))
+    monkeypatch.setattr(Run, "model", lambda self: tampered)
+    with pytest.raises(
+        StriateError, match="disagrees with the network: probabilities differ by up to"
+    ) as error:
+        export(run, "onnx", tmp_path / "m.onnx")
+    assert error.value.exit_code == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_is_calibrated_smaller_and_nearly_as_right(run: Run, tmp_path: Path) -> None:
+    certificate = export(run, "onnx", tmp_path / "m.int8.onnx", int8=True, calibration=64)
+    assert certificate.precision == "int8"
+    assert certificate.reference_accuracy - certificate.accuracy < 0.02
+    assert 0 < certificate.max_abs_diff < 0.2
+    assert (tmp_path / "m.int8.onnx").stat().st_size < 0.5 * (run.folder / "model.onnx").stat().st_size
+    nodes = onnx.load_model(tmp_path / "m.int8.onnx").graph.node
+    assert sum(n.op_type == "QuantizeLinear" for n in nodes) >= 5
+    with pytest.raises(StriateError, match="accuracy falls from"):
+        export(run, "onnx", tmp_path / "no.onnx", int8=True, calibration=64, max_drop=-1)
+    assert not (tmp_path / "no.onnx").exists()
+
+
+def test_a_link_at_the_target_is_replaced_not_followed(run: Run, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "m.onnx").symlink_to(precious)
+    export(run, "onnx", tmp_path / "m.onnx", images=3)
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "m.onnx").is_symlink()
+    assert beside(tmp_path / "m.onnx") == [tmp_path / "m.onnx"]
+
+
+def test_a_swapped_file_is_noticed(run: Run, tmp_path: Path) -> None:
+    export(run, "openvino", tmp_path / "m.xml", images=3)
+    weights = tmp_path / "m.bin"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(DataError, match=r"m\.bin is not the file that its certificate vouches for"):
+        load(tmp_path / "m.xml")
+
+
+@pytest.mark.parametrize("place", ["initializer", "sparse", "attribute"])
+def test_data_outside_the_file_is_never_followed(place: str, proto: onnx.ModelProto, tmp_path: Path) -> None:
+    bad = onnx.ModelProto()
+    bad.CopyFrom(proto)
+    if place == "initializer":
+        tensor = bad.graph.initializer[0]
+    elif place == "sparse":
+        tensor = bad.graph.sparse_initializer.add().values
+    else:
+        tensor = bad.graph.node.add(op_type="Constant").attribute.add(name="value", type=4).t
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    (tmp_path / "m.onnx").write_bytes(bad.SerializeToString())
+    with pytest.raises(DataError, match="refers to data outside of itself"):
+        load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+def test_damaged_and_foreign_files_are_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"m{suffix}"
+    with pytest.raises(UsageError, match="no file at"):
+        load(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(DataError, match=path.name):
+        load(path)
+
+
+def test_somebody_elses_onnx_is_refused(tmp_path: Path) -> None:
+    value = onnx.helper.make_tensor_value_info("x", 1, [1])
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    foreign = onnx.helper.make_graph([node], "g", [value], [onnx.helper.make_tensor_value_info("y", 1, [1])])
+    onnx.save_model(onnx.helper.make_model(foreign, ir_version=10), tmp_path / "m.onnx")
+    with pytest.raises(DataError, match="was not exported by striate"):
+        load(tmp_path / "m.onnx")
+
+
+def test_bad_requests(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown format 'onx'") as error:
+        export(run, "onx")
+    assert error.value.hint == "did you mean onnx?"
+    with pytest.raises(UsageError, match=r"ends in \.xml"):
+        export(run, "openvino", tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match="--int8 is for"):
+        export(run, "torch", int8=True)
+    with pytest.raises(UsageError, match="there is no folder"):
+        export(run, "onnx", tmp_path / "gone" / "m.onnx")
+
+
+def test_the_bound_is_on_numbers_and_on_accuracy() -> None:
+    facts = dict.fromkeys(("path", "runtime"), "m.onnx")
+    good = parity.Certificate(
+        **facts, precision="fp32", n=9, max_abs_diff=9e-5, top1_agreement=1.0, top1_agreement_as_read=1.0,
+        accuracy=0.5, reference_accuracy=0.5, tolerance=1e-4, sha256={},
+    )  # fmt: skip
+    parity.insist(good)
+    from dataclasses import replace
+
+    with pytest.raises(StriateError, match=r"up to 0\.00011"):
+        parity.insist(replace(good, max_abs_diff=1.1e-4))
+    eight = replace(good, tolerance=None, max_abs_diff=0.3, accuracy=0.481)
+    parity.insist(eight)
+    with pytest.raises(StriateError, match=r"from 50\.00% to 47\.90%"):
+        parity.insist(replace(eight, accuracy=0.479))
