@@ -98,7 +98,7 @@ def check_config(text: str | bytes, path: Path) -> None:
         raise DataError(f"{path}: a configuration of {len(text):,} bytes: refused")
     for layer in _layers(json.loads(text)):
         kind = layer.get("class_name")
-        if kind not in LAYERS:
+        if not isinstance(kind, str) or kind not in LAYERS:
             name = layer["config"].get("name") if isinstance(layer.get("config"), dict) else None
             raise DataError(
                 f"{path}: layer {name!r} is a {kind!r}: refused",
@@ -140,6 +140,10 @@ class _Walk:
 
     def array(self, data: Any) -> np.ndarray:
         """A data set that lies whole in the file."""
+        import h5py
+
+        if not isinstance(data, h5py.Dataset):
+            raise DataError(f"{self.path}: {data.name!r} is a group, expected an array")
         where = f"{self.path}: {data.name!r}"
         if data.external or data.is_virtual:
             raise DataError(f"{where} lies in another file: refused")
