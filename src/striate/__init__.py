@@ -1,3 +1,18 @@
 """Design a convolutional network in one line of text, see every number before training, train it, take it apart."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from striate.ship import load as load
+    from striate.train.estimator import ConvNetClassifier as ConvNetClassifier
+
 __version__ = "0.1.0"
+_HOME = {"ConvNetClassifier": "train.estimator", "load": "ship.predictor"}  # public name -> module, imported when asked for
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'striate' has no attribute {name!r}")
+    return getattr(import_module(f"striate.{_HOME[name]}"), name)

@@ -35,9 +35,12 @@ def export(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write one file that takes raw pixels, and prove that it answers as the network does."""
+    """Write one file from raw pixels to probabilities, and prove it."""
     from dataclasses import asdict
 
+    from striate.ship.extra import needs
+
+    needs("onnx", "onnxscript", "onnxruntime", "openvino")
     from striate.ship.export import beside
     from striate.ship.export import export as write
 

@@ -1,25 +1,28 @@
 """The runtime that answers fastest on this machine: OpenVINO on x86, ONNX Runtime elsewhere, torch on a GPU."""
 
 import importlib.util
+import os
 import platform
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
 from striate.errors import UsageError, nearest
-from striate.ship import formats, graph
-from striate.ship.convert import converted
-from striate.ship.formats import Probabilities, cores
 from striate.train.checkpoint import Model
 from striate.train.losses import to_probabilities
 
+if TYPE_CHECKING:  # torch alone answers where the extra packages aren't installed
+    import onnx
+
+    from striate.ship.formats import Opened
+
 ENGINES = ("auto", "openvino", "onnx", "torch")
+Probabilities = NDArray[np.float32]
 Answers = Callable[[NDArray[np.uint8]], Probabilities]  # uint8 (n, c, *size) -> (n, k)
 
 
@@ -43,10 +46,13 @@ def of_model(model: Model, file: Path, engine: str) -> Answers:
     """An engine for a trained model; `file` holds its weights, by which the converted graph is kept for next time."""
     if engine == "torch":
         return _torch(model)
-    return of_graph(graph.answering(converted(model, file)), engine)
+    from striate.ship.convert import converted
+    from striate.ship.graph import answering
+
+    return of_graph(answering(converted(model, file)), engine)
 
 
-def of_graph(proto: onnx.ModelProto, engine: str) -> Answers:
+def of_graph(proto: "onnx.ModelProto", engine: str) -> Answers:
     """An engine for the answering half of a graph."""
     if engine == "openvino":
         import openvino
@@ -62,9 +68,11 @@ def of_graph(proto: onnx.ModelProto, engine: str) -> Answers:
     return lambda pixels: session.run(None, {name: np.ascontiguousarray(pixels)})[0]
 
 
-def of_file(opened: formats.Opened) -> Answers:
+def of_file(opened: "Opened") -> Answers:
     """An engine for an exported file, without the part that fits the picture where that can be left out."""
     if opened.path.suffix == ".onnx":
+        from striate.ship import formats, graph
+
         return of_graph(graph.answering(formats.read_onnx(opened.path)), "onnx")
     if opened.path.suffix == ".xml":
         import openvino
@@ -92,6 +100,8 @@ def _cut(network: Any, preprocess: dict[str, Any]) -> Any:
     import openvino
     from openvino import opset13 as ops
 
+    from striate.ship import graph
+
     entry = ops.parameter([-1, preprocess["channels"], *preprocess["size"]], np.uint8, name=graph.RAW)
     floats = ops.convert(entry, np.float32).output(0)
     found = next(o for op in network.get_ops() for o in op.outputs() if graph.PIXELS in o.get_names())
@@ -112,3 +122,11 @@ def _torch(model: Model) -> Answers:
             return to_probabilities(logits, model.several).cpu().numpy()
 
     return answers
+
+
+def cores() -> int:
+    """Processors that this process may use, or the number in OMP_NUM_THREADS."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and int(told):
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,6 @@
 """Three kinds of file, each written from the same model and read again by the runtime it is for."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,10 @@ from numpy.typing import NDArray
 
 from striate.errors import DataError, StriateError, UsageError, nearest
 from striate.ship import graph
+from striate.ship.engines import Probabilities, cores
 from striate.ship.graph import FORMAT, INPUT
 from striate.train.checkpoint import Model
 
-Probabilities = NDArray[np.float32]
 Call = Callable[[NDArray[np.uint8]], Probabilities]
 FACTS = "striate.json"  # the extra file inside a .pt2
 
@@ -163,12 +162,6 @@ def _checked(found: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def cores() -> int:
-    """Processors that this process may use, or the number in OMP_NUM_THREADS."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdigit() and int(told) else len(os.sched_getaffinity(0))
 
 
 def files(path: Path) -> list[Path]:

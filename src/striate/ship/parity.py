@@ -9,7 +9,8 @@ import torch
 
 from striate.errors import DataError
 from striate.ship.convert import digest
-from striate.ship.formats import Opened, Probabilities, failure, files
+from striate.ship.engines import Probabilities
+from striate.ship.formats import Opened, failure, files
 from striate.ship.pixels import Answer
 from striate.ship.samples import Samples, batches
 from striate.train.checkpoint import Model

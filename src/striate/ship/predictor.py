@@ -1,5 +1,6 @@
 """`striate.load(path)`: a trained network that answers for anything that holds pictures."""
 
+import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +16,13 @@ from striate.data.preprocess import Preprocess
 from striate.data.source import Pixels
 from striate.errors import UsageError
 from striate.ship import engines
-from striate.ship.engines import Answers
-from striate.ship.formats import Probabilities, cores
-from striate.ship.sources import fitted, pictures
+from striate.ship.engines import Answers, Probabilities, cores
+from striate.ship.extra import needs
+from striate.ship.sources import VIDEO, fitted, pictures
 from striate.train import Run, checkpoint
 
 BATCH = 16
+FEW = 256  # pictures
 AHEAD = 3  # batches being decoded while one is answered
 
 
@@ -124,9 +126,15 @@ def load(path: Path | str, engine: str = "auto", batch_size: int = BATCH) -> Pre
     return _exported(path, engine, batch_size)
 
 
-def _exported(path: Path, engine: str, batch_size: int) -> Predictor:
-    import json
+def load_for(path: Path | str, files: Sequence[Path], engine: str = "auto") -> Predictor:
+    """`load` for these files once: a network is converted, which takes seconds, only where many are to be answered."""
+    few = len(files) < FEW and not any(file.is_dir() or file.suffix.lower() in VIDEO for file in files)
+    trained = Path(path).is_dir() or Path(path).suffix == ".safetensors"
+    return load(path, "torch" if engine == "auto" and few and trained else engine)
 
+
+def _exported(path: Path, engine: str, batch_size: int) -> Predictor:
+    needs("onnx", "onnxruntime", "openvino")
     from striate.ship import formats, parity
     from striate.ship.export import certificate_path
 

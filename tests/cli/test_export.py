@@ -1,0 +1,72 @@
+"""`striate export`, `striate predict` and `striate watch` of a network trained for seconds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from striate.cli import main
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "run"
+    net = "INPUT(8,8,1) => CONV(8) => RELU => POOL => FC"
+    assert main(["train", "digits", "--model", net, "--epochs", "2", "--output", str(folder), "--json"]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _home(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIATE_HOME", str(trained.parent / "home"))
+
+
+def test_export_tells_and_the_file_predicts(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(trained), "--to", "onnx", "--images", "20", "--benchmark"]) == 0
+    told = capsys.readouterr().out
+    assert "on 20 pictures with ONNX Runtime" in told
+    assert "top-1 equal for 100.00%" in told
+    assert "ms, batch 16" in told
+    file = tmp_path / "seven.png"
+    Image.fromarray(np.rint(load_digits().images[7] * (255 / 16)).astype(np.uint8)).save(file)
+    answers = []
+    for what in (trained, trained / "model.onnx"):
+        assert main(["predict", str(what), str(file), "--json"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        answers.append(row)
+    assert answers[0]["label"] == answers[1]["label"]
+    assert answers[0]["probability"] == pytest.approx(answers[1]["probability"], abs=1e-2)
+    assert main(["watch", str(trained / "model.onnx"), str(tmp_path), "--limit", "1"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["file"], row["label"]) == (str(file), answers[0]["label"])
+
+
+def test_export_as_json(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [
+        "export",
+        str(trained),
+        "--to",
+        "openvino",
+        "-o",
+        str(tmp_path / "m.xml"),
+        "--images",
+        "9",
+        "--json",
+    ]
+    assert main(argv) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"path", "max_abs_diff", "top1_agreement", "n"} <= result.keys()
+    assert (result["path"], result["n"]) == (str(tmp_path / "m.xml"), 9)
+    assert result == json.loads((tmp_path / "m.xml.certificate.json").read_text())
+
+
+def test_slips_of_export(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(trained), "--to", "openvin"]) == 2
+    cause, hint = capsys.readouterr().err.splitlines()
+    assert cause == "error: --to: unknown format 'openvin'"
+    assert hint.startswith("hint: did you mean openvino")

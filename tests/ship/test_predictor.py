@@ -1,0 +1,138 @@
+"""One predictor for everything that holds pictures, the same answers from every engine."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import striate
+from striate.errors import DataError, UsageError
+from striate.ship import Predictor, engines, load
+from striate.ship.predictor import load_for
+from striate.train import Run
+
+
+@pytest.fixture(scope="module")
+def predictor(run: Run) -> Predictor:
+    return load(run.folder, "onnx")
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx", "torch"])
+@pytest.mark.parametrize("n", [1, 16, 50])
+def test_every_engine_gives_the_probabilities_of_evaluation(run: Run, engine: str, n: int) -> None:
+    data = run.dataset()
+    pixels = data.test.read(range(n))
+    expected = run.model().probabilities(pixels, "cpu", "fp32").numpy()
+    got = load(run.folder, engine).probabilities(pixels.numpy())
+    tolerance = 1e-5 if engines.cores() and not _bf16() else 2e-2
+    assert np.abs(got - expected).max() < tolerance
+
+
+def _bf16() -> bool:
+    from striate.train.engine import _native_bf16
+
+    return _native_bf16(__import__("torch").device("cpu"))
+
+
+def test_files_bytes_arrays_folders_and_generators_agree(predictor: Predictor, digits_folder: Path) -> None:
+    files = sorted(digits_folder.iterdir())
+    named = predictor(files)
+    expected = [p.label for p in named]
+    assert [p.source for p in named] == [str(f) for f in files]
+    assert [p.label for p in predictor(digits_folder)] == expected
+    assert [p.label for p in predictor(f.read_bytes() for f in files)] == expected
+    arrays = np.stack([cv2.imread(str(f), cv2.IMREAD_GRAYSCALE) for f in files])
+    assert [p.label for p in predictor(arrays[..., None])] == expected
+    assert [p.label for p in predictor(list(arrays))] == expected
+    assert predictor(np.repeat(arrays[3][..., None], 3, -1))[0].label == expected[3]
+    assert predictor(str(files[0]))[0].probabilities == pytest.approx(named[0].probabilities, abs=1e-6)
+
+
+def test_predictions_are_those_of_the_model_file(run: Run, predictor: Predictor, digits_folder: Path) -> None:
+    files = sorted(digits_folder.iterdir())
+    for mine, theirs in zip(predictor(files, top=3), run.model().predict(files, top=3), strict=True):
+        assert mine.to_json() == {
+            **theirs,
+            "probability": pytest.approx(theirs["probability"], abs=1e-2),
+            "top": pytest.approx(theirs["top"], abs=1e-2),
+        }
+
+
+def test_a_generator_is_not_read_far_ahead(predictor: Predictor) -> None:
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield np.zeros((8, 8), np.uint8)
+
+    answers = predictor.stream(endless(), batch_size=2)
+    next(answers)
+    answers.close()
+    assert len(taken) <= 8
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Ten frames, each of one grey."""
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for i in range(10):
+        writer.write(np.full((48, 64, 3), 25 * i, np.uint8))
+    writer.release()
+    return path
+
+
+def test_every_frame_of_a_video(predictor: Predictor, video: Path) -> None:
+    answers = predictor(video)
+    assert [p.source for p in answers] == [f"{video}#{i}" for i in range(10)]
+    grey = predictor([np.full((48, 64), 25 * i, np.uint8) for i in range(10)])
+    for frame, still in zip(answers, grey, strict=True):
+        assert (
+            np.abs(frame.probabilities - still.probabilities).max() < 0.05
+        )  # MJPEG is off by a level or two
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "cause"),
+    [
+        ("gone.png", DataError, "gone.png"),
+        (b"no picture", DataError, "'bytes'"),
+        (np.zeros((2, 3, 4, 5, 6), np.uint8), DataError, "array: shape"),
+        (np.zeros((0, 4), np.uint8), DataError, "array: shape"),
+        (np.full((4, 4), np.nan), DataError, "NaN"),
+        (None, UsageError, "no pictures in NoneType"),
+        (True, UsageError, "no pictures in True"),
+        ("gone.mp4", DataError, "no such file"),
+    ],
+)
+def test_what_holds_no_picture(predictor: Predictor, source: object, error: type, cause: str) -> None:
+    with pytest.raises(error, match=cause):
+        predictor(source)
+
+
+def test_load_is_at_the_front_door_and_brings_nothing_along(run: Run) -> None:
+    assert striate.load is load
+    with pytest.raises(UsageError, match="unknown engine 'openvno'") as error:
+        striate.load(run.folder, "openvno")
+    assert "openvino" in error.value.hint
+    with pytest.raises(UsageError, match="no run folder"):
+        striate.load(run.folder.parent)
+    with pytest.raises(UsageError, match="unknown kind of exported file"):
+        striate.load(run.folder / "summary.json")
+
+
+def test_few_files_do_not_wait_for_a_conversion(run: Run) -> None:
+    assert load_for(run.folder, [Path("a.png")]).engine == "torch"
+    assert load_for(run.folder, [run.folder]).engine == engines.pick()
+    assert load_for(run.folder, [Path("a.png")], "onnx").engine == "onnx"
+
+
+def test_several_labels_of_one_picture(predictor: Predictor) -> None:
+    both = Predictor(("a", "b", "c"), predictor.preprocess, lambda x: x, "fake", several=True)
+    row = np.array([0.9, 0.2, 0.6], np.float32)
+    answer = both.prediction("x", row)
+    assert (answer.label, answer.labels, answer.probability) == ("a|c", ("a", "c"), pytest.approx(0.6))
+    none = both.prediction("x", np.array([0.4, 0.2, 0.1], np.float32))
+    assert (none.label, none.labels, none.probability) == ("", (), pytest.approx(0.6))
