@@ -186,10 +186,7 @@ def test_two_files_that_are_no_images(refused, trained: Path, tmp_path: Path) ->
         assert "\x1b" not in err
         assert len(err.splitlines()) <= 2
     (tmp_path / "folder").mkdir()
-    assert refused("predict", str(trained), "folder") == (
-        2,
-        "error: folder is a folder\nhint: name files: folder/*\n",
-    )
+    assert refused("predict", str(trained), "folder") == (3, "error: folder: no images in this folder\n")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "report"])

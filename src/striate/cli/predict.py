@@ -6,25 +6,28 @@ from typing import Annotated
 import typer
 
 from striate.cli.common import Debug, Json, emit, visible
-from striate.errors import UsageError
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder or model file", show_default=False)],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="images", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="run, model or exported file", show_default=False)
+    ],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="images, folders, videos", show_default=False)
+    ],
     top: Annotated[int, typer.Option("--top", min=1, help="how many classes to name for each image")] = 3,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="auto|openvino|onnx|torch", help="what computes")
+    ] = "auto",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Say what is in each image, and how surely."""
     from rich.table import Table
 
-    from striate.train import Run, checkpoint
+    from striate.ship.predictor import load_for
 
-    for folder in (file for file in files if file.is_dir()):
-        raise UsageError(f"{folder} is a folder", f"name files: {folder}/*")
-    model = checkpoint.load(run) if run.is_file() else Run.open(run).model()
-    predictions = model.predict(files, top=top)
+    predictions = [p.to_json() for p in load_for(run, files, engine)(files, top)]
     table = Table("file", "label", "probability", "then", box=None, header_style="bold")
     table.columns[2].justify = "right"
     for row in predictions:
