@@ -12,7 +12,20 @@ import typer
 from striate import __version__
 from striate.cli.common import Verbs, complain
 
-VERBS = ("train", "evaluate", "predict", "explain", "report", "anatomy", "diagram", "models", "data", "bench")
+VERBS = (
+    "train",
+    "evaluate",
+    "predict",
+    "explain",
+    "report",
+    "export",
+    "watch",
+    "anatomy",
+    "diagram",
+    "models",
+    "data",
+    "bench",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
