@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from striate.cli.common import Debug, Json, emit
+from striate.cli.common import Debug, Json, emit, visible
 from striate.cli.progress import is_first, progress
 from striate.errors import UsageError
 
@@ -61,14 +61,18 @@ def _train(
         emit(run.summary, as_json, *_outcome(run.summary))
 
 
-def _outcome(summary: dict[str, Any]) -> tuple[str, str]:
+def _outcome(summary: dict[str, Any]) -> tuple[str, ...]:
     splits = (("test", summary["test_accuracy"]), ("validation", summary["val_accuracy"]))
     accuracy = ", ".join(
         f"{split} accuracy {100 * share:.2f} %" for split, share in splits if share is not None
     )
     speed = f"{summary['train_seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
     facts = (accuracy, f"{summary['params']:,} parameters", speed)
-    return "; ".join(filter(None, facts)), f"run folder: {summary['run']}"
+    skipped = [
+        f"left out, as it can't be read: {visible(name)}: {visible(why)}"
+        for name, why in summary.get("skipped", {}).items()
+    ]
+    return "; ".join(filter(None, facts)), *skipped, f"run folder: {summary['run']}"
 
 
 def _start(settings: dict[str, Any], config: Path | None, output: Path | None, listener: Any) -> "Run":

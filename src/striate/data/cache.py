@@ -50,7 +50,7 @@ class RamCache:
         self._pixels = np.empty((rows, *shape), np.uint8)
         self._filled = np.zeros(rows, bool)
         self.nbytes = self._pixels.nbytes
-        self.note = f"up to {self.nbytes / 1e6:,.0f} MB in memory"
+        self.note = f"up to {self.nbytes / 1e6:,.1f} MB in memory"
 
     def get(self, row: int, out: Pixels) -> bool:
         if row >= len(self._filled) or not self._filled[row]:
@@ -77,7 +77,7 @@ class DiskCache:
         room = min(limit - _evict(self.folder, limit - n * self._size), free // 2)
         self._rows = max(0, min(n, room // self._size))
         self.nbytes = self._rows * self._size
-        self.note = f"up to {self.nbytes / 1e6:,.0f} MB in {self.folder}"
+        self.note = f"up to {self.nbytes / 1e6:,.1f} MB in {self.folder}"
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         self._pixels = os.open(self.folder / "pixels", flags, 0o644)
         self._sums = os.open(self.folder / "sums", flags, 0o644)
