@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from striate.train.estimator import ConvNetClassifier as ConvNetClassifier
 
 __version__ = "0.1.0"
-_HOME = {"ConvNetClassifier": "train.estimator", "load": "ship.predictor"}  # public name -> module, imported when asked for
+_HOME = {"ConvNetClassifier": "train.estimator", "load": "ship.predictor"}  # imported when asked for
 __all__ = ["__version__", *sorted(_HOME)]
 
 

@@ -206,7 +206,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     for left in (run.folder / ".model.safetensors.abc", run.folder / "last" / ".000009-0.safetensors.xyz"):
         left.write_bytes(b"half")
     resume(run.folder, epochs=2, report=False)
-    assert not [p for p in run.folder.rglob(".*")]
+    assert not list(run.folder.rglob(".*"))
 
 
 @pytest.mark.parametrize(

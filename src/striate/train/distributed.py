@@ -5,6 +5,7 @@ Batch norms share their statistics. Only the first process, rank 0, writes.
 """
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -13,7 +14,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from striate.data import Loader
@@ -99,6 +99,8 @@ def group() -> Iterator[Group]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+    # one input channel makes two layouts of a kernel the same, and DistributedDataParallel thinks of the other one
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     try:
         control = dist.new_group(backend="gloo", timeout=TIMEOUT)
         yield Group(dist.get_rank(), dist.get_world_size(), control)
@@ -125,7 +127,6 @@ def spread(engine: Engine, group: Group) -> None:
     _share_statistics(engine.twin)
     engine.spread = DistributedDataParallel(
         _Heads(engine.twin),
-        device_ids=[engine.device] if engine.device.type == "cuda" else None,
         broadcast_buffers=False,
         find_unused_parameters=hasattr(engine.twin, "forward_with_auxiliary"),
     )
@@ -148,6 +149,22 @@ class _Heads(nn.Module):
         return all_heads(self.module, x)
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over ranks; so is its gradient, for every rank's loss depends on it."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        values = values.clone()
+        dist.all_reduce(values)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
 class SharedBatchNorm(nn.BatchNorm2d):
     """Batch norm over the batches of all ranks; torch's own needs a GPU.    (n, c, h, w) -> (n, c, h, w)"""
 
@@ -157,11 +174,11 @@ class SharedBatchNorm(nn.BatchNorm2d):
         dims = [d for d in range(x.ndim) if d != 1]
         wide = x.float()
         sums = torch.cat((wide.sum(dims), wide.new_tensor([x.numel() / x.shape[1]])))
-        sums = all_reduce(sums)
+        sums = _Sum.apply(sums)
         mean, count = sums[:-1] / sums[-1], float(sums[-1])
         shape = [1, -1] + [1] * (x.ndim - 2)
         centred = wide - mean.view(shape)
-        variance = all_reduce(centred.square().sum(dims)) / count
+        variance = _Sum.apply(centred.square().sum(dims)) / count
         self._follow(mean.detach(), variance.detach() * count / max(count - 1, 1))
         out = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:

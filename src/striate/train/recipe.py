@@ -191,7 +191,7 @@ class Recipe(BaseModel):
 
 def recipe(settings: dict[str, Any], config: Path | None = None) -> Recipe:
     """Defaults, then the YAML file `config`, then `settings`; raises UsageError that names the field at fault."""
-    merged = {**(_read(config) if config else {}), **{k: v for k, v in settings.items() if v is not None}}
+    merged = {**(read_yaml(config) if config else {}), **{k: v for k, v in settings.items() if v is not None}}
     try:
         return Recipe(**merged)
     except ValidationError as error:
@@ -210,7 +210,8 @@ def to_yaml(r: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _read(config: Path) -> dict[str, Any]:
+def read_yaml(config: Path) -> dict[str, Any]:
+    """The fields in the YAML file `config`, not yet validated."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except OSError as error:

@@ -39,9 +39,7 @@ def test_norms_are_those_of_the_gradient():
         expected = sum(p.grad.square().sum().item() for p in layer.parameters()) ** 0.5
         np.testing.assert_allclose(row["grad_norm"], expected, rtol=1e-5)
         weights = layer.weight.detach()
-        counts, edges = np.histogram(
-            weights.numpy(), BINS, (row["histogram"]["low"], row["histogram"]["high"])
-        )
+        counts, _ = np.histogram(weights.numpy(), BINS, (row["histogram"]["low"], row["histogram"]["high"]))
         assert row["histogram"]["counts"] == counts.tolist() or weights.unique().numel() == 1
         assert sum(row["histogram"]["counts"]) == weights.numel()
 

@@ -1,0 +1,149 @@
+"""`ConvNetClassifier`: a network as scikit-learn wants its classifiers."""
+
+import math
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from striate.data import ArrayImages, DataSet, Preprocess
+from striate.errors import UsageError
+from striate.plan import plan
+from striate.train.checkpoint import Model
+from striate.train.loop import Loop
+from striate.train.recipe import Recipe, recipe
+
+CONVNET = "INPUT => CONV(32,3) => BN => RELU => POOL(2) => CONV(64,3) => BN => RELU => POOL(2) => FC(64) => RELU => FC"
+DENSE = "INPUT => FC(64) => RELU => FC(64) => RELU => FC"
+PIXELS = (np.float64, np.float32, np.uint8)  # what is taken as it is; the first is what all else becomes
+SMALL = 8  # px; images with a shorter side get the dense network
+
+
+class ConvNetClassifier(ClassifierMixin, BaseEstimator):
+    """Trains `model` on images (n, h, w), (n, h, w, c) or flat (n, features); pixels on any scale.
+
+    `image_shape`, (h, w) or (h, w, c), says what flat rows are; without it a row is an image of one line.
+    `model` is a zoo name or a diagram; by default a small one for the size. `settings` are further fields of a
+    recipe, as {"average": "ema"}. With equal `random_state`, fits are equal.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        epochs: int = 20,
+        batch_size: int = 32,
+        lr: float | None = None,
+        opt: str = "adamw",
+        weight_decay: float = 0.01,
+        augment: str = "none",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = 0,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.image_shape = image_shape
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.opt = opt
+        self.weight_decay = weight_decay
+        self.augment = augment
+        self.device = device
+        self.random_state = random_state
+        self.settings = settings
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train from scratch on images `X` of classes `y` (n,)."""
+        X, y = validate_data(self, X, y, allow_nd=True, dtype=PIXELS)
+        check_classification_targets(y)
+        self.classes_, numbers = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError("Classifier can't train when only one class is present.")
+        images = self._images(X)
+        data = _data(images, numbers.astype(np.int64), [str(c) for c in self.classes_])
+        r = self._recipe()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(r.seed)
+            net = plan(r.model).build(data.shape, len(self.classes_))
+            self.model_ = Model(
+                net.module, net.origin, data.shape, len(self.classes_), data.classes, data.preprocess
+            )
+            engine = self.model_.engine(r.device, r.precision)
+            loop = Loop(r.model_copy(update={"batch_size": _batch(len(images), r.batch_size)}), data, engine)
+            loop.fit(_nothing, due=lambda: False)
+        self.model_.module.load_state_dict(loop.judged.module.state_dict())
+        self.n_iter_ = loop.state.epoch - 1
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Probabilities of `classes_` in order.    (n, ...) -> (n, k)"""
+        check_is_fitted(self)
+        X = validate_data(self, X, allow_nd=True, dtype=PIXELS, reset=False)
+        return self.model_.probabilities(self._images(X), self.device).numpy()
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class of each image."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
+
+    def _recipe(self) -> Recipe:
+        _, h, w = self._shape
+        given = {
+            "data": "arrays",
+            "model": self.model or (DENSE if min(h, w) < SMALL else CONVNET),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "opt": self.opt,
+            "weight_decay": self.weight_decay,
+            "augment": self.augment,
+            "device": self.device,
+            "seed": int(check_random_state(self.random_state).randint(2**31)),
+            "workers": 0,
+        }
+        return recipe(given | (self.settings or {}))
+
+    def _images(self, X: NDArray[Any]) -> torch.Tensor:
+        """(n, ...) -> (n, c, h, w), and remembers (c, h, w)."""
+        shape = X.shape[1:]
+        if len(shape) == 1:
+            wanted = self.image_shape or (1, shape[0])
+            if math.prod(wanted) != shape[0]:
+                raise ValueError(
+                    f"X has {shape[0]} features, image_shape {tuple(wanted)} has {math.prod(wanted)}"
+                )
+            shape = tuple(wanted)
+        h, w, c = shape if len(shape) == 3 else (*shape, 1)
+        self._shape = (c, h, w)
+        pixels = np.ascontiguousarray(X.reshape(len(X), h, w, c).transpose(0, 3, 1, 2))
+        return torch.from_numpy(pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32))
+
+
+def _data(images: torch.Tensor, labels: NDArray[np.int64], classes: list[str]) -> DataSet:
+    """All of it to train on, standardised by its own mean and deviation, channel by channel."""
+    c, h, w = images.shape[1:]
+    wide = images.double().div(255)
+    mean = wide.mean((0, 2, 3))
+    std = wide.std((0, 2, 3), correction=0)
+    std = torch.where(std > 0, std, 1.0)
+    prepare = Preprocess((h, w), channels=c, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+    names = [str(i) for i in range(len(images))]
+    nothing = ArrayImages(images[:0], labels[:0], [])
+    return DataSet("arrays", tuple(classes), ArrayImages(images, labels, names), nothing, nothing, prepare)
+
+
+def _batch(n: int, wanted: int) -> int:
+    """No larger than the data."""
+    if wanted < 1:
+        raise UsageError(f"batch_size: expected at least 1, got {wanted}")
+    return min(n, wanted)
+
+
+def _nothing(loop: Loop) -> None: ...

@@ -1,0 +1,93 @@
+"""scikit-learn's own checks, and its tools around the classifier."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+import striate
+from striate import ConvNetClassifier
+from striate.errors import UsageError
+
+NET = "INPUT => CONV(8,3) => BN => RELU => POOL(2) => FC"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [
+        pytest.param(e, c, id=getattr(c, "func", c).__name__)
+        for e, c in estimator_checks_generator(
+            ConvNetClassifier(epochs=10, batch_size=16, lr=0.01), mark=None
+        )
+    ],
+)
+@pytest.mark.filterwarnings("default")
+def test_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    return x[:600], np.array(list("jihgfedcba"))[y][:600]
+
+
+def test_flat_rows_images_and_images_with_channels_are_the_same(digits):
+    x, y = digits
+    flat = ConvNetClassifier(NET, image_shape=(8, 8), epochs=4, lr=0.02, device="cpu")
+    shaped = clone(flat).set_params(image_shape=None)
+    p = flat.fit(x, y).predict_proba(x)
+    np.testing.assert_array_equal(
+        p, clone(shaped).fit(x.reshape(-1, 8, 8), y).predict_proba(x.reshape(-1, 8, 8))
+    )
+    np.testing.assert_array_equal(
+        p, shaped.fit(x.reshape(-1, 8, 8, 1), y).predict_proba(x.reshape(-1, 8, 8, 1))
+    )
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
+    assert flat.classes_.tolist() == list("abcdefghij")
+    assert flat.score(x, y) > 0.85
+    assert flat.score(x, y) == (flat.predict(x) == y).mean()
+
+
+def test_grid_search_cross_validation_and_a_pipeline(digits):
+    x, y = digits
+    net = ConvNetClassifier(NET, image_shape=(8, 8), epochs=4, lr=0.02, device="cpu")
+    assert cross_val_score(net, x, y, cv=3).mean() > 0.8
+    search = GridSearchCV(net, {"lr": [1e-6, 1e-2]}, cv=2).fit(x, y)
+    assert search.best_params_ == {"lr": 1e-2}
+    pipeline = make_pipeline(StandardScaler(), net).fit(x, y)
+    assert pipeline.score(x, y) > 0.8
+    assert clone(pipeline).get_params()["convnetclassifier__epochs"] == 4
+
+
+def test_equal_seeds_give_equal_fits_and_leave_the_random_state_alone(digits):
+    import torch
+
+    x, y = digits
+    before = torch.get_rng_state()
+    a, b, c = (
+        ConvNetClassifier(NET, image_shape=(8, 8), epochs=1, random_state=seed, device="cpu").fit(x, y)
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(before, torch.get_rng_state())
+    np.testing.assert_array_equal(a.predict_proba(x), b.predict_proba(x))
+    assert not np.array_equal(a.predict_proba(x), c.predict_proba(x))
+
+
+def test_settings_are_fields_of_a_recipe(digits):
+    x, y = digits
+    net = ConvNetClassifier(NET, image_shape=(8, 8), epochs=1, settings={"average": "ema", "clip": 1.0})
+    assert net.fit(x, y).n_iter_ == 1
+    with pytest.raises(UsageError, match="unknown field ephocs"):
+        ConvNetClassifier(NET, image_shape=(8, 8), settings={"ephocs": 1}).fit(x, y)
+    with pytest.raises(ValueError, match="X has 64 features, image_shape"):
+        ConvNetClassifier(NET, image_shape=(8, 9)).fit(x, y)
+
+
+def test_it_is_a_public_name():
+    assert "ConvNetClassifier" in striate.__all__
