@@ -1,6 +1,6 @@
 """How fast images reach the network, beside what else does it; ratios of one run on one machine.
 
-    python benchmarks/data.py [PART...] [--samples ZIP] [--quick] [--plot FILE] [--json]
+    python benchmarks/data.py [PART...] [--quick] [--plot FILE] [--json]
 
 Parts, all of them unless some are named:
     jpeg      a folder of JPEGs as batches of 224x224: striate, torch's DataLoader with Pillow, Keras, bare OpenCV
@@ -8,7 +8,7 @@ Parts, all of them unless some are named:
     keras     the full ImageDataGenerator at 150x150 against Keras' own class
     augment   pad-crop-flip at CIFAR size; an epoch of augmented MNIST-sized batches
     training  what augmentation adds to a training step of a small CIFAR network
-    memory    peak memory of an epoch over 10, 20, 40 and 60 thousand JPEGs in a zip
+    memory    peak memory of an epoch over 10, 20, 40 and 60 thousand JPEGs in a zip; draws docs/images/data-memory.svg
 
 The photographs are `imagenet-samples-250.zip` and `cifar10.zip` in STRIATE_TEST_DATA (or ../shared/data). Contestants
 take turns, so that a machine that drifts slows everybody; figures are medians.
@@ -30,6 +30,7 @@ from pathlib import Path
 WORKERS = 2
 BATCH = 64
 SIDE = 224
+PLOT = Path(__file__).parents[1] / "docs" / "images" / "data-memory.svg"
 
 
 def data_folder():
@@ -344,7 +345,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="small sizes: only to see that it runs")
-    parser.add_argument("--plot", metavar="FILE", help="draw the curve of `memory`")
+    parser.add_argument("--plot", metavar="FILE", help="picture of `memory`; not drawn with --quick unless named")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     parser.add_argument("--one-epoch", metavar="ZIP", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -361,7 +362,8 @@ def main():
     try:
         for name in given.parts or PARTS:
             print(f"{name}")
-            found[name] = memory(given.quick, given.plot) if name == "memory" else PARTS[name](given.quick)
+            plot = given.plot or (None if given.quick else PLOT)
+            found[name] = memory(given.quick, plot) if name == "memory" else PARTS[name](given.quick)
             for key, value in found[name].items():
                 if key.startswith("over"):
                     print(f"  striate is {value:.2f}x {key.removeprefix('over ')}")
