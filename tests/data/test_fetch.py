@@ -307,3 +307,19 @@ def test_unknown_name() -> None:
     with pytest.raises(UsageError, match="no data set 'cifar1O'") as e:
         published.download("cifar1O")
     assert "cifar10" in e.value.hint
+
+
+@pytest.mark.parametrize("digest", [SHA[:8], hashlib.md5(BODY).hexdigest()])
+def test_files_with_part_of_a_checksum_and_no_size(server: Server, tmp_path: Path, digest: str) -> None:
+    server.answers["file.bin"] = cut(len(BODY) // 2)
+    file = RemoteFile(server.url + "file.bin", None, digest)
+    fetch(file, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == BODY
+    fetch(file, tmp_path / "a", offline=True)
+    with pytest.raises(DataError, match=r"isn't the published file: (MD5|SHA-256)"):
+        fetch(RemoteFile(server.url + "file.bin", None, digest[::-1]), tmp_path / "b")
+    assert not list(tmp_path.glob("b*.part"))
+    (tmp_path / "c.part").write_bytes(BODY)  # killed between the last byte and the new name
+    server.answers["file.bin"] = lambda h, n: send(h, b"", 500)
+    fetch(RemoteFile(server.url + "file.bin", None, digest), tmp_path / "c")
+    assert (tmp_path / "c").read_bytes() == BODY

@@ -27,14 +27,18 @@ SLOWEST = 1024  # bytes a second, on average since the start of a transfer that 
 TRIES = 3
 PAUSE = 1.0  # seconds before the second try, twice that before the third
 CHUNK = 1 << 16
+LARGEST = 8 << 30  # bytes of one file
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: where it is, its size in bytes and its SHA-256."""
+    """A published file: where it is, its size in bytes, and its SHA-256.
+
+    Some publishers say only how their checksum begins, give an MD5 (32 digits) in its place, or no size.
+    """
 
     url: str
-    size: int
+    size: int | None
     sha256: str
 
     @property
@@ -66,12 +70,17 @@ def fetch(file: RemoteFile, path: Path, *, offline: bool = False, progress: Prog
 
 
 def _right(file: RemoteFile, path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == file.size and _sha256(path) == file.sha256
+    return path.is_file() and file.size in (None, path.stat().st_size) and _digest(file, path) == file.sha256
 
 
-def _sha256(path: Path) -> str:
+def _digest(file: RemoteFile, path: Path) -> str:
+    """As many digits of the checksum as are published."""
     with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+        return hashlib.file_digest(f, _kind(file)).hexdigest()[: len(file.sha256)]
+
+
+def _kind(file: RemoteFile) -> str:
+    return "md5" if len(file.sha256) == 32 else "sha256"
 
 
 def _transfer(file: RemoteFile, part: Path, progress: Progress | None) -> None:
@@ -80,25 +89,31 @@ def _transfer(file: RemoteFile, part: Path, progress: Progress | None) -> None:
     for attempt in range(TRIES):
         time.sleep(attempt * PAUSE)
         try:
-            _receive(file, part, progress)
+            if not _right(file, part):
+                _receive(file, part, progress)
         except (urllib.error.URLError, http.client.HTTPException, OSError) as e:
             cause = str(getattr(e, "reason", "") or e)
             if isinstance(e, urllib.error.HTTPError) and 400 <= e.code < 500:
+                if e.code == 416 and part.exists():  # what is here is longer than the file
+                    part.unlink()
+                    continue
                 break
             continue
-        if (found := _sha256(part)) != file.sha256:
+        if (found := _digest(file, part)) != file.sha256:
             part.unlink()
-            raise DataError(f"{file.url} isn't the published file: SHA-256 {found}, expected {file.sha256}")
+            kind = {"md5": "MD5", "sha256": "SHA-256"}[_kind(file)]
+            raise DataError(f"{file.url} isn't the published file: {kind} {found}, expected {file.sha256}")
         return
     done = part.stat().st_size if part.exists() else 0
     hint = f"the next try goes on from there; or put the file at {str(part.with_suffix(''))!r} yourself"
-    raise DataError(f"{file.url}: {cause} ({done:,} of {file.size:,} bytes are here)", hint)
+    of = f" of {file.size:,}" if file.size is not None else ""
+    raise DataError(f"{file.url}: {cause} ({done:,}{of} bytes are here)", hint)
 
 
 def _receive(file: RemoteFile, part: Path, progress: Progress | None) -> None:
     """One connection: appends from where the part file ends; OSError where it's cut, too slow or lies."""
     done = part.stat().st_size if part.exists() else 0
-    if done >= file.size:
+    if file.size is not None and done >= file.size:
         part.unlink()
         done = 0
     request = urllib.request.Request(
@@ -108,28 +123,28 @@ def _receive(file: RemoteFile, part: Path, progress: Progress | None) -> None:
         request.add_header("Range", f"bytes={done}-")
     opener = urllib.request.build_opener(_Redirects(file.url), urllib.request.ProxyHandler())
     with opener.open(request, timeout=TIMEOUT) as answer:
-        done = _check_answer(file, answer, done)
+        done, size = _check_answer(file, answer, done)
         began = time.monotonic()
         with open(part, "ab" if done else "wb") as f:
             received = 0
             while chunk := answer.read1(CHUNK):
                 done, received = done + len(chunk), received + len(chunk)
-                if done > file.size:
+                if done > size:
                     f.close()
                     part.unlink()
-                    raise DataError(f"{file.url}: more than the published {file.size:,} bytes")
+                    raise DataError(f"{file.url}: more than the published {size:,} bytes")
                 f.write(chunk)
                 if progress:
-                    progress(file.name, done, file.size)
+                    progress(file.name, done, size)
                 lasted = time.monotonic() - began
                 if lasted > TIMEOUT and received < SLOWEST * lasted:
                     raise OSError(f"slower than {SLOWEST} bytes a second")
-    if done < file.size:
+    if done < size:
         raise OSError("the connection was cut")
 
 
-def _check_answer(file: RemoteFile, answer: Any, done: int) -> int:
-    """Where the body begins; DataError where it can't be the file."""
+def _check_answer(file: RemoteFile, answer: Any, done: int) -> tuple[int, int]:
+    """Where the body begins and the file ends; DataError where it can't be the file."""
     length = answer.headers.get("Content-Length")
     kind = answer.headers.get_content_type()
     if kind == "text/html":
@@ -142,11 +157,13 @@ def _check_answer(file: RemoteFile, answer: Any, done: int) -> int:
         if not done or not place.startswith(f"bytes {done}-"):
             raise DataError(f"{file.url}: the server sent another part than asked for ({place or 'unnamed'})")
         begin = done
-    if length is not None and length.isdigit() and begin + int(length) != file.size:
-        raise DataError(
-            f"{file.url}: the server states {begin + int(length):,} bytes; published are {file.size:,}"
-        )
-    return begin
+    stated = begin + int(length) if length is not None and length.isdigit() else None
+    size = stated if file.size is None else file.size
+    if size is None or size > LARGEST:
+        raise DataError(f"{file.url}: the server states {size or 'no'} bytes; at most {LARGEST:,} are taken")
+    if stated not in (None, size):
+        raise DataError(f"{file.url}: the server states {stated:,} bytes; published are {size:,}")
+    return begin, size
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
