@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from striate.data import Images, Loader, Preprocess
 from striate.data.files import hold, home
 from striate.files import write_whole
-from striate.transfer.extract import BATCH, Extract, extractor, runtime
+from striate.transfer.extract import BATCH, extractor, runtime
 
 FORMAT = 1
 
