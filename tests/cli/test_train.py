@@ -54,6 +54,14 @@ ANOTHER: dict[str, Any] = {  # a value for each field that isn't its default, as
     "track": ("wandb", "wandb"),
     "loss": ("binary-cross-entropy", "binary-cross-entropy"),
     "smoothing": ("0.1", 0.1),
+    "balanced": (True, True),
+    "class_weights": (True, True),
+    "classes": ("names.txt", "names.txt"),
+    "allow_empty": (True, True),
+    "columns": ("path=file", "path=file"),
+    "on_bad_image": ("skip", "skip"),
+    "cache": ("ram", "ram"),
+    "cache_limit": ("500MB", 500_000_000),
     "augment": ("none", "none"),
     "img_size": ("28,32", (28, 32)),
     "in_chans": ("3", 3),
@@ -93,7 +101,17 @@ def test_flags_and_fields_are_the_same() -> None:
     command = typer.main.get_command(application(["train"])).commands["train"]
     flags = {opt for param in command.params for opt in param.opts if opt.startswith("--")}
     assert flags == {spell(f) for f in Recipe.model_fields if f != "data"} | {
-        *("--resume", "--allow-changes", "--config", "--output", "--json", "--debug")
+        *(
+            "--resume",
+            "--allow-changes",
+            "--find-lr",
+            "--find-batch-size",
+            "--show-loop",
+            "--config",
+            "--output",
+            "--json",
+            "--debug",
+        )
     }
     short = {
         opt: param.name for param in command.params for opt in param.opts if opt[1] != "-" and opt[0] == "-"

@@ -20,13 +20,16 @@ SHORT = {"batch_size": "-b", "workers": "-j"}
 
 def train(spelled_out: bool) -> Callable[..., None]:
     """The verb as typer reads it; `spelled_out` is with all its flags."""
-    if spelled_out:
-        return _with_recipe_flags(_train)
+    return with_recipe_flags(_train) if spelled_out else listed(_train)
 
-    def listed() -> None: ...
 
-    listed.__doc__ = _train.__doc__
-    return listed
+def listed(verb: Callable[..., None]) -> Callable[..., None]:
+    """What stands in for `verb` where only its name and first line are shown."""
+
+    def stub() -> None: ...
+
+    stub.__doc__ = verb.__doc__
+    return stub
 
 
 def _train(
@@ -43,6 +46,15 @@ def _train(
     allow_changes: Annotated[
         bool, typer.Option("--allow-changes", help="with --resume: go on with the settings typed now")
     ] = False,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="train nothing: try rates from 1e-6 to 10 and suggest one")
+    ] = False,
+    find_batch_size: Annotated[
+        bool, typer.Option("--find-batch-size", help="train nothing: tell the largest batch that fits")
+    ] = False,
+    show_loop: Annotated[
+        bool, typer.Option("--show-loop", help="train nothing: print what the run would do, in order")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
     **fields: Any,
@@ -52,6 +64,9 @@ def _train(
     The run keeps the weights that were best on the validation split and looks at the test split once.
     """
     settings = {name: value for name, value in fields.items() if value is not None}
+    if find_lr or find_batch_size or show_loop:
+        _rehearse(settings, config, find_lr, find_batch_size, as_json)
+        return
     with progress(stderr=as_json) as listener:
         if resume:
             run = _resume(resume, settings, config, allow_changes, listener)
@@ -81,6 +96,35 @@ def _start(settings: dict[str, Any], config: Path | None, output: Path | None, l
     return train.train(train.recipe(settings, config), output, [listener])
 
 
+def _rehearse(
+    settings: dict[str, Any], config: Path | None, find_lr: bool, find_batch_size: bool, as_json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from striate import train
+    from striate.train import finders
+    from striate.train.session import rehearse
+
+    loop = rehearse(train.recipe(settings, config))
+    if find_lr:
+        rate = finders.find_lr(loop)
+        emit(asdict(rate), as_json, f"--lr {rate.suggested:.2g}, a tenth of where the loss is lowest")
+    elif find_batch_size:
+        sizes = finders.find_batch_size(loop)
+        lines = [
+            f"{t['batch_size']:>7,} images: {t['bytes'] / 2**20:>8,.0f} MiB, {t['images_per_second']:>9,.0f} images/s"
+            for t in sizes.tried
+        ]
+        emit(
+            asdict(sizes),
+            as_json,
+            *lines,
+            f"-b {sizes.largest} is the largest that fits, {sizes.fastest} the fastest",
+        )
+    else:
+        emit({"loop": loop.programme().splitlines()}, as_json, loop.programme())
+
+
 def _resume(
     folder: Path, settings: dict[str, Any], config: Path | None, allow_changes: bool, listener: Any
 ) -> "Run":
@@ -91,7 +135,7 @@ def _resume(
     return train.resume(folder, [listener], allow_changes=allow_changes, **settings)
 
 
-def _with_recipe_flags(verb: Callable[..., None]) -> Callable[..., None]:
+def with_recipe_flags(verb: Callable[..., None]) -> Callable[..., None]:
     """`verb` with its `**fields` replaced by DATA and a flag for every field of the recipe."""
     from striate.train.recipe import Recipe
 

@@ -168,8 +168,10 @@ def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
     before = states(folder)
     data = save(tensors, {"format": f"striate-state {STATE_FORMAT}", "facts": json.dumps(facts)})
     number = int(before[-1].name.split("-")[0]) + 1 if before else 1
+    for old in before[:-2]:  # left by a process that died between its last two lines
+        old.unlink()
     path = _write(folder / f"{number:06d}-{crc32(data):08x}.safetensors", data)
-    for old in before[:-1]:
+    for old in before[-2:-1]:
         old.unlink()
     return path
 

@@ -175,11 +175,11 @@ class SharedBatchNorm(nn.BatchNorm2d):
         wide = x.float()
         sums = torch.cat((wide.sum(dims), wide.new_tensor([x.numel() / x.shape[1]])))
         sums = _Sum.apply(sums)
-        mean, count = sums[:-1] / sums[-1], float(sums[-1])
+        mean, count = sums[:-1] / sums[-1], sums[-1].detach()
         shape = [1, -1] + [1] * (x.ndim - 2)
         centred = wide - mean.view(shape)
         variance = _Sum.apply(centred.square().sum(dims)) / count
-        self._follow(mean.detach(), variance.detach() * count / max(count - 1, 1))
+        self._follow(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
         out = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)

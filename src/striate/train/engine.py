@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from striate.errors import UsageError
 from striate.layers import MaxPool2d
+from striate.transfer.parts import frozen
 
 # relu(maxpool(x)) == maxpool(relu(x)) to the bit, gradients too: both send the gradient to the first maximum of a
 # window, and to nowhere where that maximum is clipped. Smooth activations can round two inputs to one output.
@@ -87,8 +88,10 @@ class Engine:
             self.twin.train(was_training)
 
     def train(self) -> None:
-        """Training mode."""
+        """Training mode, but for what is frozen: there batch norms keep their statistics, and nothing is dropped."""
         self.twin.train()
+        for m in frozen(self.twin):
+            m.eval()
 
 
 def all_heads(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -18,7 +18,7 @@ from striate.train.checkpoint import pack_optimiser, unpack_optimiser
 from striate.train.distributed import Group, Share, exchanging, spread
 from striate.train.engine import Engine
 from striate.train.evaluate import logits
-from striate.train.events import State, tell
+from striate.train.events import State, programme, tell
 from striate.train.labels import mean_average_precision
 from striate.train.losses import loss_function, right
 from striate.train.optim import optimiser
@@ -201,6 +201,19 @@ class Loop:
             self.lookahead.update(step + 1)
         if self.average is not None and recipe.average == "ema":
             self.average.update()
+
+    def programme(self) -> str:
+        """The run as an outline: what a step does, and who hears of what, in order."""
+        recipe = self.recipe
+        steps = [f"augment ({recipe.augment}), standardise, forward in {self.engine.dtype}, loss, backward"]
+        when = f"every {self.gather} batches: " if self.gather > 1 else ""
+        clip = f"clip to {recipe.clip:g}, " if recipe.clip is not None else ""
+        steps.append(f"{when}set the rate ({recipe.sched}), {clip}step of {recipe.opt}")
+        if self.lookahead is not None:
+            steps.append(f"every {recipe.lookahead} steps: look ahead")
+        if recipe.average == "ema":
+            steps.append("follow with the average (ema)")
+        return programme(self.listeners, steps)
 
     def _measure(self) -> None:
         """Training and validation metrics of the epoch; SWA takes its sample first."""

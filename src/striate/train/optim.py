@@ -1,6 +1,6 @@
 """Optimisers by name: vanilla gradient descent to Muon."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -38,24 +38,30 @@ def optimiser(
     *,
     decay_all: bool = False,
     bias_lr: float = 1.0,
+    rates: Mapping[Tensor, float] | None = None,
 ) -> Optimizer:
     """The optimiser `name` over the trainable parameters of `module`, in two groups: weights; norms and biases.
 
-    The second isn't decayed unless `decay_all`, and learns at `bias_lr` times the rate.
+    The second isn't decayed unless `decay_all`, and learns at `bias_lr` times the rate. With `rates`, two groups for
+    each share of the rate that they give to parameters.
     """
     default, make = _OPTIMISERS[name]
     rate = default if lr is None else lr
     trainable = [p for p in module.parameters() if p.requires_grad]
     if not trainable:
         raise UsageError("every weight of the network is frozen: there is nothing to train")
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {
-            "params": [p for p in trainable if p.ndim <= 1],
-            "weight_decay": weight_decay if decay_all else 0.0,
-            "lr": rate * bias_lr,
-        },
-    ]
+    groups = []
+    for share in sorted({rates[p] for p in trainable}, reverse=True) if rates else [1.0]:
+        alike = [p for p in trainable if not rates or rates[p] == share]
+        vectors = {"weight_decay": weight_decay if decay_all else 0.0, "lr": rate * share * bias_lr}
+        groups += [
+            {
+                "params": [p for p in alike if p.ndim > 1],
+                "weight_decay": weight_decay,
+                "lr": rate * share,
+            },
+            {"params": [p for p in alike if p.ndim <= 1], **vectors},
+        ]
     return make([g for g in groups if g["params"]], rate, momentum)
 
 

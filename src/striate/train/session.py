@@ -68,6 +68,17 @@ def train(
             return _go(run, loop, model, listeners, report, state=None)
 
 
+def rehearse(recipe: Recipe) -> Loop:
+    """The loop that `train` would run, ready to start, with no folder: for finders, and to look at."""
+    torch.manual_seed(recipe.seed)
+    data = open_data(recipe)
+    recipe = effective(recipe, data)
+    model = _fresh_model(recipe, data)
+    loop = Loop(recipe, data, _engine(model, recipe))
+    loop.listeners = _hooks(Run(RUNS), loop, model, ())
+    return loop
+
+
 def resume(
     folder: Path | str,
     listeners: Sequence[Listener] = (),
