@@ -1,5 +1,9 @@
 """Augmentations as people type them."""
 
+import dataclasses
+import re
+from pathlib import Path
+
 import pytest
 
 from striate.data.augment import (
@@ -80,3 +84,15 @@ def test_what_cannot_be_read_is_refused_in_one_line(spec: object, cause: str, hi
     assert cause in str(e.value)
     assert hint in e.value.hint
     assert "\n" not in str(e.value)
+
+
+def test_the_page_on_data_names_every_preset_and_every_transform_with_its_fields() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for name, transform in Transform.registry.items():
+        row = next((r for r in rows if f"`{name}" in r.split("|")[1]), "")
+        fields = [f.name for f in dataclasses.fields(transform)]  # type: ignore[arg-type]
+        missing = [f for f in fields if not re.search(rf"\b{f}\b", row.split("|")[1])] if row else fields
+        assert row, f"{name} has no row"
+        assert not missing, f"{name}: {missing} not described"
+    assert all(f"`{preset}`" in page for preset in PRESETS)
