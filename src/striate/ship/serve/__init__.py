@@ -1,0 +1,1 @@
+"""The server: contract, batching, models, and the protocols that clients already speak."""

@@ -1,0 +1,162 @@
+"""The application: one store of models behind four ways to ask."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from striate import __version__
+from striate.ship.serve import v1, v2
+from striate.ship.serve.answer import answer
+from striate.ship.serve.contract import Refusal, Settings, starting
+from striate.ship.serve.guard import Guard
+from striate.ship.serve.metrics import Metrics
+from striate.ship.serve.models import Store
+from striate.ship.serve.reading import pictures_of
+
+WHY = {
+    400: "malformed", 401: "no token", 403: "another site or host", 404: "no such model or version",
+    405: "another method", 408: "sent too slowly", 413: "too large", 415: "another type of body",
+    422: "no picture that can be read", 429: "the queue is full; see Retry-After", 499: "the client left",
+    500: "the model failed", 503: "not ready; see Retry-After", 504: "waited too long",
+}  # fmt: skip
+REFUSED = {
+    "type": "object",
+    "required": ["error", "code", "request_id"],
+    "properties": {key: {"type": "string"} for key in ("error", "code", "request_id")},
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": why, "content": {"application/json": {"schema": REFUSED}}}
+    for status, why in WHY.items()
+}
+PICTURE = {"type": "string", "format": "binary"}
+PREDICT = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/*": {"schema": PICTURE},
+            "application/octet-stream": {"schema": PICTURE},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": {"type": "array", "items": PICTURE}}}
+            },
+        },
+    }
+}
+
+
+def application(settings: Settings, failed: Callable[[Exception], None] = lambda error: None) -> Guard:
+    """The server's ASGI application; `failed` hears of a model that can't be loaded."""
+    metrics = Metrics()
+    store = Store(settings, metrics)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        store.start(failed)
+        yield
+        await store.close()
+
+    app = FastAPI(
+        title="striate",
+        version=__version__,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        responses=RESPONSES,
+    )
+    _routes(app, store, metrics)
+    app.include_router(v2.router(store, RESPONSES))
+    app.include_router(v1.router(store, RESPONSES))
+    _refusals(app)
+    return Guard(app, settings, metrics)
+
+
+def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
+    page = files("striate.ship.serve").joinpath("page.html").read_text(encoding="utf-8")
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def drop_a_picture() -> str:
+        return page
+
+    @app.get("/models")
+    async def models() -> dict[str, Any]:
+        return {"models": [_told(model) for model in store.models.values()]}
+
+    @app.get("/health/live")
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @app.get("/health/ready")
+    async def ready() -> dict[str, str]:
+        if not store.ready:
+            raise starting()
+        return {"status": "ready"}
+
+    @app.get("/metrics", response_class=Response)
+    async def numbers() -> Response:
+        text = await asyncio.get_running_loop().run_in_executor(None, metrics.text)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    @app.post("/predict", openapi_extra=PREDICT)
+    async def predict(
+        request: Request,
+        model: str | None = Query(None, description="name; default: the first"),
+        top: int = Query(5, ge=1, le=1000, description="how many classes to name"),
+    ) -> JSONResponse:
+        found = await pictures_of(request, store.settings.max_images)
+        answered = await answer(request, store, model, [data for _, data in found])
+        served = answered.live
+        rows = []
+        for (name, _), row in zip(found, answered.rows, strict=True):
+            if isinstance(row, Refusal):
+                rows.append({"file": name, "error": str(row), "code": row.code})
+            else:
+                rows.append(served.predictor.prediction(name, row, top).to_json())
+        if all("error" in row for row in rows):
+            raise Refusal(422, "unreadable_image", rows[0]["error"])
+        body = {"model": store.get(model).name, "version": served.version, "predictions": rows}
+        return JSONResponse(body)
+
+
+def _told(model: Any) -> dict[str, Any]:
+    if not model.ready:
+        return {"name": model.name, "ready": False}
+    live = model.live
+    return {
+        "name": model.name,
+        "ready": True,
+        "version": live.version,
+        "engine": live.predictor.engine,
+        "classes": list(live.predictor.classes),
+        "input": list(live.predictor.preprocess.shape),
+    }
+
+
+def _refusals(app: FastAPI) -> None:
+    """FastAPI's and Starlette's own errors in the shape of ours."""
+
+    def told(request: Request, refusal: Refusal) -> JSONResponse:
+        return JSONResponse(refusal.body(request.state.request_id), refusal.status, refusal.headers)
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, error: Refusal) -> JSONResponse:
+        return told(request, error)
+
+    @app.exception_handler(HTTPException)
+    async def routing(request: Request, error: HTTPException) -> JSONResponse:
+        codes = {404: "not_found", 405: "method"}
+        refusal = Refusal(error.status_code, codes.get(error.status_code, "http"), str(error.detail))
+        refusal.headers.update(error.headers or {})
+        return told(request, refusal)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return told(request, Refusal(400, "parameter", f"{where}: {first['msg']}"))

@@ -1,0 +1,85 @@
+"""What the server promises: its limits, and one shape for every refusal."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from striate.errors import UsageError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NAME = re.compile(r"[\w.-]{1,100}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Models by name, where to listen, and how much of what is accepted; sizes in bytes, times in seconds."""
+
+    models: dict[str, str]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str = field(default="", repr=False)
+    engine: str = "auto"
+    max_batch: int = 16  # images in one forward pass
+    max_queue: int = 256  # images accepted and not yet answered, over which requests are refused
+    max_images: int = 64  # in one request
+    max_body: int = 32 << 20
+    max_pixels: int = 25_000_000  # of one image, read from its header
+    timeout: float = 10.0  # from the arrival of a request to its answer
+    receive_timeout: float = 20.0  # for a client to send its whole request
+    hang_timeout: float = 60.0  # for one forward pass, after which the engine is opened anew
+    grace: float = 30.0  # for requests that are being answered when the server is told to stop
+    reload_every: float = 2.0  # between looks at the model files
+
+    def __post_init__(self) -> None:
+        if self.host not in LOOPBACK and not self.token:
+            raise UsageError(
+                f"{self.host} can be reached from elsewhere: that needs a token",
+                "--token SECRET, or STRIATE_TOKEN in the environment",
+            )
+        if not self.models:
+            raise UsageError("no model to serve")
+        if self.max_batch > self.max_queue:
+            raise UsageError(f"--max-batch {self.max_batch} is more than --max-queue {self.max_queue}")
+
+
+class Refusal(Exception):
+    """An answer that is an error: `code` for programs, the message for people, no trace of what lies behind."""
+
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.headers = status, code, headers
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """{error, code, request_id}"""
+        return {"error": str(self), "code": self.code, "request_id": request_id}
+
+
+def overloaded(seconds: float) -> Refusal:
+    """429: come again in about this many seconds."""
+    wait = {"Retry-After": str(max(1, round(seconds)))}
+    return Refusal(429, "overloaded", "the queue is full", **wait)
+
+
+def starting() -> Refusal:
+    """503: the model isn't loaded yet, or is being opened anew."""
+    return Refusal(503, "not_ready", "the model is not ready", **{"Retry-After": "1"})
+
+
+def bad(message: str, code: str = "bad_request", status: int = 400) -> Refusal:
+    """4xx: what the client sent can't be meant."""
+    return Refusal(status, code, message)
+
+
+def named(words: list[str]) -> dict[str, str]:
+    """`RUN` or `NAME=RUN` each -> {name: path}; raises UsageError for names that clash or don't fit in an address."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, _, path = word.rpartition("=")
+        name = name or re.sub(r"[^\w.-]+", "_", Path(path).stem if Path(path).suffix else Path(path).name)
+        if not NAME.fullmatch(name):
+            raise UsageError(f"model name {name!r}: letters, digits, dot, dash and underscore only")
+        if name in found:
+            raise UsageError(f"two models are named {name}", f"NAME={path}")
+        found[name] = path
+    return found

@@ -1,0 +1,106 @@
+"""What stands before every route: who may ask, how much, and the one shape of every refusal."""
+
+import hmac
+import json
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from striate.ship.serve.contract import LOOPBACK, Refusal, Settings
+from striate.ship.serve.metrics import Metrics
+
+OPEN = ("/", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")  # without a token
+SAFE = ("GET", "HEAD", "OPTIONS")
+log = logging.getLogger("striate.serve")
+
+
+class Guard:
+    """ASGI around the application: Host, Origin, token, size of the body, request id, metrics, the last error."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self.app, self.settings, self.metrics = app, settings, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status, started = time.perf_counter(), 500, False
+        request_id = uuid.uuid4().hex[:16]
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def tell(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                started, status = True, message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+            self._check(scope, headers)
+            await self.app(scope, self._counted(headers, receive), tell)
+        except Refusal as refusal:
+            if not started:
+                await refuse(refusal, request_id, tell)
+        except Exception:  # never with its cause: that is for the log
+            log.exception("request %s failed", request_id)
+            if not started:
+                await refuse(Refusal(500, "internal", "internal error"), request_id, tell)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
+
+    def _check(self, scope: Scope, headers: dict[str, str]) -> None:
+        s = self.settings
+        host = headers.get("host", "")
+        if s.host in LOOPBACK and _name(host) not in LOOPBACK:
+            raise Refusal(403, "host", "this server answers for localhost only")
+        origin = headers.get("origin")
+        if origin is not None and scope["method"] not in SAFE and urlsplit(origin).netloc != host:
+            raise Refusal(403, "origin", "pages of other sites may not post here")
+        if s.token and scope["path"] not in OPEN:
+            given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), s.token.encode()):
+                raise Refusal(401, "token", "a token is needed", **{"WWW-Authenticate": "Bearer"})
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refusal(415, "content_encoding", "send the body as it is, not packed")
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > s.max_body:
+            raise self._too_large()
+
+    def _counted(self, headers: dict[str, str], receive: Receive) -> Callable[[], Awaitable[Message]]:
+        """`receive`, which refuses more bytes than accepted, whatever the header says."""
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.settings.max_body:
+                raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> Refusal:
+        limit = self.settings.max_body
+        return Refusal(413, "too_large", f"the body is over {limit:,} bytes", Connection="close")
+
+
+async def refuse(refusal: Refusal, request_id: str, send: Send) -> None:
+    """Send a refusal."""
+    body = json.dumps(refusal.body(request_id)).encode()
+    fixed = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    own = [(k.lower().encode(), v.encode()) for k, v in refusal.headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": fixed + own})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without the port."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.rpartition(":")[0] or host

@@ -1,0 +1,158 @@
+"""The models that are served, each with its batches; a new version takes over when it has answered."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from striate.errors import StriateError, UsageError, nearest
+from striate.ship.engines import cores
+from striate.ship.predictor import Predictor, load
+from striate.ship.serve.batching import Batcher
+from striate.ship.serve.contract import Refusal, Settings, starting
+from striate.ship.serve.metrics import Metrics
+
+log = logging.getLogger("striate.serve")
+
+
+class Live(NamedTuple):
+    """One version in use."""
+
+    version: str
+    predictor: Predictor
+    batcher: Batcher
+
+
+class Served:
+    """A name that clients use, the file behind it, and the version that answers now."""
+
+    def __init__(self, name: str, path: Path, settings: Settings, metrics: Metrics) -> None:
+        self.name, self.path, self.settings, self.metrics = name, path, settings, metrics
+        self.file = weights(path)
+        self._live: Live | None = None
+        self._seen = _state(self.file)
+        self._version = 0
+
+    @property
+    def ready(self) -> bool:
+        return self._live is not None and self._live.batcher.ready
+
+    @property
+    def live(self) -> Live:
+        """The version to use for the whole of a request; raises Refusal before there is one."""
+        if self._live is None:
+            raise starting()
+        return self._live
+
+    async def start(self) -> None:
+        """Load the model, let it answer once, put it in use; what it replaces finishes what it has begun."""
+        predictor = await asyncio.get_running_loop().run_in_executor(None, self._open)
+        self._version += 1
+        observe = self.metrics.batch(self.name)
+        s = self.settings
+        batcher = Batcher(
+            predictor.probabilities, s.max_batch, s.max_queue, s.hang_timeout,
+            lambda: self._open().probabilities, observe,
+        )  # fmt: skip
+        before, self._live = self._live, Live(str(self._version), predictor, batcher)
+        if before is not None:
+            await before.batcher.close()
+
+    async def keep_fresh(self) -> None:
+        """Reload when the file has changed and stopped changing; a file that is no good changes nothing."""
+        while True:
+            await asyncio.sleep(self.settings.reload_every)
+            now = _state(self.file)
+            if now is None or now == self._seen:
+                continue
+            await asyncio.sleep(min(0.2, self.settings.reload_every))
+            if _state(self.file) != now:
+                continue
+            self._seen = now
+            try:
+                await self.start()
+                log.info("%s: version %s answers", self.name, self.live.version)
+            except Exception as error:
+                self.metrics.failed_reloads.labels(self.name).inc()
+                log.warning(
+                    "%s: the new file is no good, version %s stays: %s", self.name, self._version, error
+                )
+
+    def _open(self) -> Predictor:
+        predictor = load(self.path, self.settings.engine, self.settings.max_batch)
+        c, h, w = predictor.preprocess.shape
+        for n in {1, self.settings.max_batch}:
+            rows = predictor.probabilities(np.zeros((n, c, h, w), np.uint8))
+            if rows.shape != (n, len(predictor.classes)) or not np.isfinite(rows).all():
+                raise StriateError(f"{self.path}: the network gives no probabilities")
+        return predictor
+
+
+class Store:
+    """All models by name, and the threads that decode."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.models = {n: Served(n, Path(p), settings, metrics) for n, p in settings.models.items()}
+        self.readers = ThreadPoolExecutor(cores(), "striate-read")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def ready(self) -> bool:
+        return all(model.ready for model in self.models.values())
+
+    def get(self, name: str | None) -> Served:
+        """The model of this name, or the first; raises Refusal for a name that isn't served."""
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise Refusal(404, "unknown_model", "no model of this name is served")
+        return self.models[name]
+
+    def start(self, failed: Callable[[Exception], None]) -> None:
+        """Load everything, without keeping anybody waiting; `failed` hears of a model that can't be loaded."""
+
+        async def begin(model: Served) -> None:
+            try:
+                began = time.monotonic()
+                await model.start()
+                log.info(
+                    "%s: ready after %.1f s on %s",
+                    model.name,
+                    time.monotonic() - began,
+                    model.live.predictor.engine,
+                )
+            except Exception as error:
+                failed(error)
+                return
+            await model.keep_fresh()
+
+        self._tasks = [asyncio.create_task(begin(model)) for model in self.models.values()]
+
+    async def close(self) -> None:
+        """Stop looking at files."""
+        for task in self._tasks:
+            task.cancel()
+        self.readers.shutdown(wait=False, cancel_futures=True)
+
+
+def weights(path: Path) -> Path:
+    """The file by which a model changes; raises UsageError where there is none."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        known = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UsageError(f"nothing to serve at {path}", nearest(path.name, known))
+    return file
+
+
+def _state(file: Path) -> tuple[int, int, int] | None:
+    try:
+        info = file.stat()
+    except OSError:
+        return None
+    return info.st_ino, info.st_size, info.st_mtime_ns

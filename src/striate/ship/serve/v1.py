@@ -1,0 +1,113 @@
+"""TensorFlow Serving's REST: `instances` or `inputs`, arrays of pixels (h, w, c) or {"b64": ...} of a picture."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+
+from striate.ship.graph import INPUT, OUTPUT
+from striate.ship.serve.answer import answer
+from striate.ship.serve.contract import Refusal, bad
+from striate.ship.serve.models import Store
+from striate.ship.serve.reading import json_of
+from striate.ship.serve.v2 import base64_of
+from striate.ship.sources import Picture
+
+PREDICT: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "instances": {"type": "array", "minItems": 1},
+                        "inputs": {"type": "array"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRouter:
+    """The routes below /v1."""
+    routes = APIRouter(prefix="/v1", tags=["TensorFlow Serving"], responses=responses)
+
+    def check(model: str, version: str) -> None:
+        if version and version != store.get(model).live.version:
+            raise Refusal(404, "unknown_version", "no such version of this model is served")
+
+    @routes.post("/models/{model}:predict", openapi_extra=PREDICT)
+    @routes.post("/models/{model}/versions/{version}:predict", openapi_extra=PREDICT)
+    async def predict(request: Request, model: str, version: str = "") -> dict[str, Any]:
+        store.get(model)
+        check(model, version)
+        told = await json_of(request)
+        rowwise = "instances" in told
+        if rowwise == ("inputs" in told):
+            raise bad("instances or inputs, one of them, is expected", "instances")
+        pictures = [_picture(one) for one in _rows(told["instances" if rowwise else "inputs"])]
+        answered = await answer(request, store, model, pictures)
+        return {"predictions" if rowwise else "outputs": answered.matrix().tolist()}
+
+    @routes.get("/models/{model}")
+    @routes.get("/models/{model}/versions/{version}")
+    async def status(model: str, version: str = "") -> dict[str, Any]:
+        served = store.get(model)
+        check(model, version)
+        state = "AVAILABLE" if served.ready else "LOADING"
+        number = served.live.version if served.ready else "1"
+        ok = {"error_code": "OK", "error_message": ""}
+        return {"model_version_status": [{"version": number, "state": state, "status": ok}]}
+
+    @routes.get("/models/{model}/metadata")
+    async def metadata(model: str) -> dict[str, Any]:
+        live = store.get(model).live
+        c, k = live.predictor.preprocess.channels, len(live.predictor.classes)
+        signature = {
+            "inputs": {INPUT: _tensor("DT_UINT8", [-1, -1, -1, c])},
+            "outputs": {OUTPUT: _tensor("DT_FLOAT", [-1, k])},
+            "method_name": "tensorflow/serving/predict",
+        }
+        return {
+            "model_spec": {"name": model, "signature_name": "", "version": live.version},
+            "metadata": {"signature_def": {"signature_def": {"serving_default": signature}}},
+        }
+
+    return routes
+
+
+def _rows(value: Any) -> list[Any]:
+    if isinstance(value, dict):  # inputs may be named
+        value = value.get(INPUT)
+    if not isinstance(value, list):
+        raise bad("a list of pictures is expected", "instances")
+    return value
+
+
+def _picture(value: Any) -> Picture:
+    if isinstance(value, Mapping):
+        value = value.get(INPUT, value)
+    if isinstance(value, Mapping):
+        if set(value) != {"b64"}:
+            raise bad('{"b64": ...} or an array is expected', "instances")
+        return base64_of(value["b64"])
+    try:
+        array = np.array(value)
+    except ValueError:
+        raise bad("instances: ragged", "instances") from None
+    if array.ndim not in (2, 3) or array.dtype.kind not in "iuf" or not array.size:
+        raise bad("instances: pixels (h, w, c) of 0 to 255 are expected", "instances")
+    array = array[..., None] if array.ndim == 2 else array
+    whole = np.rint(array) if array.dtype.kind == "f" else array
+    if array.shape[2] not in (1, 3, 4) or whole.min() < 0 or whole.max() > 255:
+        raise bad("instances: pixels (h, w, c) of 0 to 255 are expected", "instances")
+    return whole.astype(np.uint8)
+
+
+def _tensor(kind: str, shape: list[int]) -> dict[str, Any]:
+    dim = [{"size": str(n), "name": ""} for n in shape]
+    return {"dtype": kind, "tensor_shape": {"dim": dim, "unknown_rank": False}, "name": ""}
