@@ -20,6 +20,7 @@ VERBS = (
     "report",
     "export",
     "watch",
+    "serve",
     "anatomy",
     "diagram",
     "models",
