@@ -1,12 +1,12 @@
 """Do the maps show what the network looks at? Asked of a network with published weights and real photographs."""
 
-import numpy as np
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from striate import zoo
 from striate.explain import attribute
 
 from .photographs import PREPROCESS, mobilenet, photographs
@@ -51,10 +51,14 @@ def test_random_weights_destroy_the_map(net, shared_data, method):
     """Adebayo et al., 2018, arXiv:1810.03292: a map that survives shows the image, not the network."""
     x = PREPROCESS.normalise(photographs(shared_data, 20)[0])
     trained = attribute(net, x, method)
-    random = attribute(zoo.build("mobilenet_v2"), x, method, trained.targets)
-    pairs = zip(trained.heat.flatten(1), random.heat.flatten(1), strict=True)
-    found = [np.nan_to_num(np.corrcoef(a, b)[0, 1]) for a, b in pairs]
-    assert abs(np.mean(found)) < 0.3
+    shuffled = copy.deepcopy(net)  # layer by layer: as large as before, and senseless
+    for p in shuffled.parameters():
+        p.data = p.data.flatten()[torch.randperm(p.numel())].view_as(p)
+    senseless = attribute(shuffled, x, method, trained.targets)
+    pairs = [p for p in zip(trained.heat, senseless.heat, strict=True) if p[1].std() > 0]
+    assert len(pairs) > 5
+    found = [float(torch.corrcoef(torch.stack((a.flatten(), b.flatten())))[0, 1]) for a, b in pairs]
+    assert abs(sum(found) / len(found)) < 0.3
 
 
 @pytest.mark.slow
@@ -72,8 +76,8 @@ def test_deletion_and_insertion_beat_a_random_map(net, shared_data, method):
         )
         for name, heat in (("method", found.heat), ("chance", chance))
     }
-    assert areas["method"][0] < areas["chance"][0] - 0.05
-    assert areas["method"][1] > areas["chance"][1] + 0.05
+    assert areas["method"][0] < 0.7 * areas["chance"][0]
+    assert areas["method"][1] > 1.3 * areas["chance"][1]
 
 
 @torch.no_grad()

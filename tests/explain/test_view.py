@@ -9,7 +9,8 @@ from PIL import Image
 
 from striate.errors import UsageError
 from striate.explain import METHODS, attribute
-from striate.explain.view import Subject, look, save
+from striate.explain.subject import Subject
+from striate.explain.view import look, save
 
 NAMES = ("cat", "dog", "cow", "hen")
 
@@ -25,7 +26,7 @@ def pixels() -> torch.Tensor:
 
 
 def test_every_method_of_an_image_on_one_sheet(subject, pixels, tmp_path):
-    ((name, view),) = look(subject, [(Path("a/b.png"), pixels)], list(METHODS))
+    ((name, view),) = look(subject, list(METHODS), [(Path("a/b.png"), pixels)])
     assert name == "b-methods"
     assert view.facts["target"] == view.facts["label"]
     assert view.facts["layer"] == "relu2"
@@ -41,7 +42,7 @@ def test_every_method_of_an_image_on_one_sheet(subject, pixels, tmp_path):
 
 
 def test_class_and_layer_by_name(subject, pixels):
-    ((_, view),) = look(subject, [(Path("x.png"), pixels)], ["grad-cam"], "cow", "relu1")
+    ((_, view),) = look(subject, ["grad-cam"], [(Path("x.png"), pixels)], None, "cow", "relu1")
     assert (view.facts["target"], view.facts["layer"]) == ("cow", "relu1")
     expected = attribute(subject.module, subject.normalise(pixels[None]), "grad-cam", 2, "relu1").raw[0]
     np.testing.assert_array_equal(view.arrays["grad-cam.raw"], expected.numpy())
@@ -50,7 +51,7 @@ def test_class_and_layer_by_name(subject, pixels):
 
 def test_files_of_one_name_get_pictures_of_their_own(subject, pixels):
     files = [(Path("a/x.png"), pixels), (Path("b/x.png"), pixels), (Path("y.png"), pixels)]
-    assert [name for name, _ in look(subject, files, ["saliency"])] == [
+    assert [name for name, _ in look(subject, ["saliency"], files)] == [
         "x-1-saliency",
         "x-2-saliency",
         "y-saliency",
@@ -85,6 +86,6 @@ def test_bad_requests(subject, pixels, arguments, message, hint):
 
 def test_a_folder_that_cannot_be_made(subject, pixels, tmp_path):
     (tmp_path / "file").write_text("")
-    ((name, view),) = look(subject, [(Path("x.png"), pixels)], ["saliency"])
+    ((name, view),) = look(subject, ["saliency"], [(Path("x.png"), pixels)])
     with pytest.raises(UsageError, match="can't write to"):
         save(view, tmp_path / "file" / "new", name)

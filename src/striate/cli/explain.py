@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from striate.cli.common import Debug, Json, emit
+from striate.cli.common import Debug, Json, emit, one_of
 from striate.errors import UsageError
 
 
@@ -29,24 +29,34 @@ def explain(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="default: `explain` beside the model file"),
     ] = None,
+    split: Annotated[
+        str,
+        typer.Option("--split", metavar="train|val|test", help="which images, where a method looks at many"),
+    ] = "test",
     save_npz: Annotated[bool, typer.Option("--save-npz", help="write the arrays too")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """See what a network looks at, and what it has learnt to see."""
     from striate.explain.attribution import METHODS
-    from striate.explain.view import Subject, look, save
+    from striate.explain.subject import Subject
+    from striate.explain.view import look, save
     from striate.train import Run, checkpoint
     from striate.train.engine import keep_memory
 
     for folder in (file for file in files or [] if file.is_dir()):
         raise UsageError(f"{folder} is a folder", f"name files: {folder}/*")
     keep_memory()
-    model = checkpoint.load(run) if run.is_file() else Run.open(run).model()
-    subject = Subject(model.module, model.classes, model.preprocess.normalise)
+    if run.is_file():
+        model, data = checkpoint.load(run), None
+    else:
+        opened = Run.open(run)
+        model, data = opened.model(), lambda: getattr(opened.dataset(), split)
+    one_of(split, ("train", "val", "test"), "--split")
+    subject = Subject(model.module, model.classes, model.preprocess.normalise, model.input_shape)
     methods = list(METHODS) if method == ["all"] else method or ["grad-cam"]
     images = [(file, model.preprocess.read(file)) for file in files or []]
-    views = look(subject, images, methods, target, layer, opacity)
+    views = look(subject, methods, images, data, target, layer, opacity)
     where = output or (run if run.is_dir() else run.parent) / "explain"
     made = [save(view, where, name, save_npz) for name, view in views]
     emit(made, as_json, *(facts["picture"] for facts in made))

@@ -1,8 +1,9 @@
 """Questions to a network that leave it as it was: modes, gradients, hooks, weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,26 +113,52 @@ def capture(module: nn.Module, x: Tensor, path: str) -> Capture:
 
     Where a layer is called twice, its last call counts.
     """
-    layer = layer_at(module, path)
     kept: list[Capture] = []
 
-    def hook(_: nn.Module, args: object, output: object) -> Tensor:
-        if not isinstance(output, Tensor) or not output.is_floating_point():
-            raise UsageError(f"layer {path} gives a {type(output).__name__}, expected a tensor")
+    def cut(_: str, output: Tensor) -> Tensor:
         torch.set_grad_enabled(True)
         kept[:] = [Capture(output.detach().clone().requires_grad_())]
         return kept[0].output.clone()  # what follows may write into its input
 
-    handle = layer.register_forward_hook(hook)
-    try:
-        with torch.no_grad():
-            logits = logits_of(module, x)
-    finally:
-        handle.remove()
+    with torch.no_grad(), hooked(module, [path], cut):
+        logits = logits_of(module, x)
     if not kept:
         raise UsageError(f"layer {path} is never called")
     kept[0].logits = logits
     return kept[0]
+
+
+def record(module: nn.Module, x: Tensor, paths: Sequence[str]) -> dict[str, Tensor]:
+    """Outputs of the named layers for `x`, of their last calls, without gradients; `module` is one that is asked."""
+    found: dict[str, Tensor] = {}
+    with torch.no_grad(), hooked(module, paths, lambda path, output: found.__setitem__(path, output.clone())):
+        logits_of(module, x)
+    for path in paths:
+        if path not in found:
+            raise UsageError(f"layer {path} is never called")
+    return {path: found[path] for path in paths}
+
+
+@contextmanager
+def hooked(module: nn.Module, paths: Sequence[str], tell: Callable[[str, Tensor], object]) -> Iterator[None]:
+    """While inside, `tell(path, output)` hears every call of the named layers; a tensor it gives back replaces it."""
+    handles: list[Any] = []
+
+    def listen(path: str) -> None:
+        def hook(_: nn.Module, args: object, output: object) -> Any:
+            if not isinstance(output, Tensor) or not output.is_floating_point():
+                raise UsageError(f"layer {path} gives a {type(output).__name__}, expected a tensor")
+            return tell(path, output)
+
+        handles.append(layer_at(module, path).register_forward_hook(hook))
+
+    try:
+        for path in paths:
+            listen(path)
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def layer_at(module: nn.Module, path: str) -> nn.Module:

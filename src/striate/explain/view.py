@@ -1,88 +1,112 @@
-"""One call, one picture: what `striate explain` shows of a network, by the names of its methods."""
+"""One call, many pictures: what `striate explain` shows, by the names of its methods."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from striate.errors import UsageError, nearest
-from striate.explain.attribution import METHODS, Attribution, attribute, method_called
+from striate.explain import pages
+from striate.explain.attribution import METHODS, Attribution, attribute
 from striate.explain.picture import Panel, heat_scale, overlay, sheet, to_pixels
-from striate.explain.probe import asked, images_of, logits_of
+from striate.explain.probe import layer_at
+from striate.explain.subject import Subject, View
 from striate.files import write_whole
 
 BRIGHTEST = 0.995  # of the pixels of a gradient; the few beyond would leave the others black
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A trained network with its class names and what turns uint8 images (n, c, h, w) into its input."""
-
-    module: nn.Module
-    classes: Sequence[str]
-    normalise: Callable[[Tensor], Tensor]
-
-    def class_number(self, word: str | None) -> int | None:
-        """The number of a class named by its name or number; raises UsageError with the nearest names."""
-        if word is None or word in self.classes:
-            return None if word is None else list(self.classes).index(word)
-        if word.isdecimal() and int(word) < len(self.classes):
-            return int(word)
-        raise UsageError(
-            f"unknown class {word!r}", nearest(word, self.classes) or f"0 to {len(self.classes) - 1}"
-        )
-
-    def says(self, x: Tensor) -> tuple[str, float]:
-        """The predicted class of one normalised image and its probability."""
-        with asked(self.module) as net, torch.no_grad():
-            logits = logits_of(net, images_of(net, x))[0].float()
-        p = (
-            logits.softmax(0)
-            if len(logits) > 1
-            else torch.stack((1 - logits.sigmoid(), logits.sigmoid()))[:, 0]
-        )
-        return self.classes[int(p.argmax())], float(p.max())
-
-
-@dataclass(frozen=True)
-class View:
-    """A picture, what scripts want to know about it, and the arrays behind it."""
-
-    picture: Image.Image
-    facts: dict[str, Any]
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+OF_IMAGE = (*METHODS, "features", "deconvnet")
+OF_NETWORK = ("filters", "maximise")
+OF_DATA = ("deconvnet", "embedding", "neighbours", "health")
+NAMES = tuple(dict.fromkeys((*OF_IMAGE, *OF_NETWORK, *OF_DATA)))
 
 
 def look(
     subject: Subject,
-    images: Sequence[tuple[Path, Tensor]],
     methods: Sequence[str],
+    images: Sequence[tuple[Path, Tensor]] = (),
+    data: Callable[[], pages.Pictures] | None = None,
     target: str | None = None,
     layer: str | None = None,
     opacity: float = 0.5,
 ) -> Iterator[tuple[str, View]]:
-    """(name, view) of everything asked for; `images` are (file, uint8 (c, h, w)).
+    """(name, view) of everything asked for; `images` are (file, uint8 (c, h, w)), `data` opens a split.
 
-    Raises UsageError before the first view where something is unknown.
+    Raises UsageError before the first view where a name is unknown or something is missing.
     """
-    for method in methods:
-        method_called(method)
-    number = subject.class_number(target)
-    if not images:
-        raise UsageError(f"{methods[0]} explains images: none was given", "striate explain RUN FILE...")
-    if layer is not None and not any(METHODS[m].of_layer for m in methods):
-        raise UsageError(f"no method asked for looks at a layer: {', '.join(methods)}")
-    what = methods[0] if len(methods) == 1 else "methods"
+    number = _checked(subject, methods, bool(images), data is not None, target, layer)
     for name, (file, pixels) in zip(_names([file for file, _ in images]), images, strict=True):
-        view = attributions(subject, pixels, methods, number, layer, opacity)
-        view.facts["file"] = str(file)
-        yield f"{name}-{what}", view
+        for what, view in _of_one(subject, methods, pixels, number, layer, opacity):
+            view.facts["file"] = str(file)
+            yield f"{name}-{what}", view
+    for method in methods:
+        if method not in OF_IMAGE or not images:
+            yield method, _page(subject, method, data, number, layer)
+
+
+def _of_one(
+    subject: Subject,
+    methods: Sequence[str],
+    pixels: Tensor,
+    target: int | None,
+    layer: str | None,
+    opacity: float,
+) -> Iterator[tuple[str, View]]:
+    """What there is to see of one image: the heat maps on one sheet, other methods on their own."""
+    heats = [m for m in methods if m in METHODS]
+    if heats:
+        view = attributions(subject, pixels, heats, target, layer, opacity)
+        yield heats[0] if len(heats) == 1 else "methods", view
+    if "features" in methods:
+        yield "features", pages.feature_page(subject, pixels, layer)
+    if "deconvnet" in methods:
+        yield "deconvnet", pages.projection_page(subject, pixels, layer)
+
+
+def _page(
+    subject: Subject,
+    method: str,
+    data: Callable[[], pages.Pictures] | None,
+    target: int | None,
+    layer: str | None,
+) -> View:
+    """A page that isn't about one image."""
+    if method == "filters":
+        return pages.filter_page(subject, layer)
+    if method == "maximise":
+        return pages.climbed_page(subject, subject.shape, target, layer)
+    assert data is not None
+    if method == "deconvnet":
+        return pages.deconvnet_page(subject, data(), layer)
+    makers: dict[str, Callable[[Subject, pages.Pictures], View]] = {
+        "embedding": pages.embedding_page,
+        "neighbours": pages.neighbour_page,
+        "health": pages.health_page,
+    }
+    return makers[method](subject, data())
+
+
+def _checked(
+    subject: Subject, methods: Sequence[str], images: bool, data: bool, target: str | None, layer: str | None
+) -> int | None:
+    """The number of the class asked for; raises what can be known before anything is computed."""
+    for method in methods:
+        if method not in NAMES:
+            raise UsageError(
+                f"unknown method {method!r}", nearest(method, NAMES) or f"one of {', '.join(NAMES)}"
+            )
+        if not images and method in OF_IMAGE and method not in OF_DATA:
+            raise UsageError(f"{method} explains images: none was given", "striate explain RUN FILE...")
+        if not data and method in OF_DATA and not (images and method in OF_IMAGE):
+            raise UsageError(f"{method} looks at a data set: name a run folder, which knows its own")
+    takers = [m for m in methods if m not in METHODS or METHODS[m].of_layer]
+    if layer is not None:
+        layer_at(subject.module, layer)
+        if not set(takers) - {"embedding", "neighbours", "health"}:
+            raise UsageError(f"no method asked for looks at a layer: {', '.join(methods)}")
+    return subject.class_number(target)
 
 
 def _names(files: Sequence[Path]) -> list[str]:
