@@ -293,11 +293,10 @@ class Loop:
             tensors |= follower.state_dict() if follower is not None else {}
         for rank, numbers in enumerate(self.group.gather(_random_state(device))):
             tensors |= {f"rng.{kind}.{rank}": v for kind, v in numbers.items()}
-        if state.loss_sum is not None and state.correct is not None:
-            tensors |= {
-                "sum.loss": self.group.sum(state.loss_sum),
-                "sum.correct": self.group.sum(state.correct),
-            }
+        for name in ("loss_sum", "correct"):  # of each rank, for a sum of sums has other last bits
+            if (own := getattr(state, name)) is not None:
+                parts = self.group.gather(own.detach().cpu())
+                tensors[f"sum.{name}"] = torch.stack([torch.as_tensor(part) for part in parts])
         facts = {
             "epoch": state.epoch,
             "step": state.step,
@@ -330,8 +329,11 @@ class Loop:
         state = self.state
         state.epoch, state.seen, state.rate = facts["epoch"], facts["seen"], facts["rate"]
         state.step = facts["step"] * facts["batch_size"] // self.recipe.batch_size
-        sums = {k: tensors[k].to(device) * (rank == 0) for k in ("sum.loss", "sum.correct") if k in tensors}
-        state.loss_sum, state.correct = sums.get("sum.loss"), sums.get("sum.correct")
+        for name in ("loss_sum", "correct"):
+            parts = tensors.get(f"sum.{name}", torch.zeros(0))
+            if 0 < len(parts) != self.group.size:  # another number of ranks: the first takes it all
+                parts = torch.stack([parts.sum(), *[parts[0] * 0] * (self.group.size - 1)])
+            setattr(state, name, parts[rank].to(device) if len(parts) else None)
         for listener in self.listeners:
             if (kept := facts["listeners"].get(type(listener).__name__)) is not None:
                 listener.load_state_dict(kept)
