@@ -80,8 +80,20 @@ def test_the_figures_are_those_of_the_run(run: Run, page: Page) -> None:
     assert f"{right} of {len(evaluation)} test images are right" in page.text
     assert f"{run.summary['params']:,}" in page.text
     assert run.command in page.text
-    headings = "Learning curves, Confusion, Class by class, Worst mistakes, The network, Anatomy, First layer"
-    for heading in (*headings.split(", "), "Do it again", "Recipe", "Environment"):
+    headings = (
+        "Learning curves, Confusion, Class by class, as right as it is sure, Worst mistakes, The network"
+    )
+    for heading in (
+        *headings.split(", "),
+        "Anatomy",
+        "First layer",
+        "stages see",
+        "network sees",
+        "Health",
+        "Do it again",
+        "Recipe",
+        "Environment",
+    ):
         assert heading in page.text
     for fact, value in run.environment.items():
         assert fact in page.text
@@ -89,7 +101,8 @@ def test_the_figures_are_those_of_the_run(run: Run, page: Page) -> None:
     pictures = [a for tag, a in page.tags if tag == "img"]
     shown = min(24, len(evaluation.mistakes()))
     assert shown > 0
-    assert len(pictures) == shown + 6  # mistakes and filters
+    maps = 2 * 2  # an image of each class beside the maps of its one convolution
+    assert len(pictures) == 2 * shown + 6 + maps + 1  # mistakes with their heat maps, filters, the plane
 
 
 def test_it_can_be_written_again(run: Run) -> None:

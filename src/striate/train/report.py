@@ -59,16 +59,19 @@ def _story(run: "Run", data: "DataSet") -> dict[str, Any]:
     """Everything that the page shows, by the names that its template uses."""
     from markupsafe import Markup
 
+    from striate.train import inside
     from striate.train.labels import LabelEvaluation
 
     model, history = run.model(), run.history
     split = next(name for name in ("test", "val", "train") if len(getattr(data, name)))
     evaluation = run.evaluate(data, split)
+    images = getattr(data, split)
     if isinstance(evaluation, LabelEvaluation):
         outcome = _labels(evaluation, SPLITS[split])
     else:
         said = findings(evaluation, SPLITS[split], history, run.summary.get("best_epoch"))
-        outcome = {"findings": said, **_classes(evaluation)}
+        pictures = inside.inside(model, images, evaluation, evaluation.mistakes(SHOWN_MISTAKES))
+        outcome = {"findings": said, **_classes(evaluation), **_calibration(evaluation), **pictures}
     anatomy, drawing, trouble = _take_apart(model.module, model.input_shape)
     return {
         "name": run.folder.name,
@@ -79,13 +82,14 @@ def _story(run: "Run", data: "DataSet") -> dict[str, Any]:
         "evaluation": evaluation,
         "charts": [(title, Markup(svg)) for title, svg in curves(history)],
         **outcome,
-        "mistakes": _mistakes(getattr(data, split), evaluation),
+        "mistakes": _mistakes(images, evaluation),
         "wrong": len(evaluation.mistakes()),
         "input": "x".join(map(str, (*model.input_shape[1:], model.input_shape[0]))),
         "anatomy": anatomy,
         "drawing": Markup(drawing) if drawing else None,
         "trouble": trouble,
         **_first_layer(model),
+        **_health(run),
         "environment": run.environment,
         "command": run.command,
     }
@@ -102,6 +106,28 @@ def _classes(evaluation: "Evaluation") -> dict[str, Any]:
         if len(classes) > LISTED_CLASSES
         else classes,
     }
+
+
+def _calibration(evaluation: "Evaluation") -> dict[str, Any]:
+    """Whether the network is right as often as it says."""
+    from markupsafe import Markup
+
+    from striate.train.inside import calibration, calibration_chart, calibration_error
+
+    table = calibration(evaluation.probabilities.max(1), evaluation.predictions == evaluation.labels)
+    return {"calibration": Markup(calibration_chart(table)), "calibration_error": calibration_error(table)}
+
+
+def _health(run: "Run") -> dict[str, Any]:
+    """How the gradient reached the layers, and what the activations of the last epoch were like."""
+    from markupsafe import Markup
+
+    from striate.train.inside import gradients_by_layer, read_health
+
+    looks = read_health(run.folder)
+    if not looks:
+        return {"health": None}
+    return {"health": looks[-1], "first_look": looks[0], "gradients": Markup(gradients_by_layer(looks))}
 
 
 def _labels(evaluation: "LabelEvaluation", split: str) -> dict[str, Any]:
