@@ -5,12 +5,14 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from striate.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from striate.zoo.network import ZooNet
 
 Shape = tuple[int, int, int]
 
@@ -65,7 +67,7 @@ def from_origin(origin: dict[str, Any]) -> Plan:
     """The plan behind a model file's `origin`; code named by a file is imported only when the user typed that name."""
     kind = origin.get("kind")
     if kind == "zoo":
-        return _zoo(str(origin["name"]))
+        return _zoo(str(origin["name"]), origin.get("arguments", {}), origin.get("head"))
     if kind == "diagram":
         return _diagram(str(origin["text"]), str(origin.get("name", "net")))
     if kind == "factory":
@@ -74,15 +76,23 @@ def from_origin(origin: dict[str, Any]) -> Plan:
     raise UsageError(f"unknown kind of network in the model file: {kind!r}")
 
 
-def _zoo(name: str) -> Plan:
+def _zoo(name: str, arguments: dict[str, Any] | None = None, head: dict[str, Any] | None = None) -> Plan:
     from striate import zoo
 
     card = zoo.card(name)
+    origin: dict[str, Any] = {"kind": "zoo", "name": name}
+    origin |= {"arguments": arguments} if arguments else {}
+    origin |= {"head": head} if head else {}
 
     def make(shape: Shape, num_classes: int | None) -> "nn.Module":
-        return zoo.build(name, num_classes=num_classes, in_chans=shape[0])
+        net = zoo.build(name, num_classes=num_classes, in_chans=shape[0], **arguments or {})
+        if head is None:
+            return net
+        from striate.transfer.heads import attach
 
-    return Plan(name, {"kind": "zoo", "name": name}, card.input, make)
+        return attach(cast("ZooNet", net), head, num_classes or 0)
+
+    return Plan(name, origin, card.input, make)
 
 
 def _diagram(text: str, name: str) -> Plan:

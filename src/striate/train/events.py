@@ -20,6 +20,7 @@ class State:
     epochs: int
     steps_per_epoch: int
     epoch: int = 1
+    before: int = 0  # epochs of the head alone, which came first
     step: int = 0  # batches done in this epoch
     metrics: dict[str, float] = field(default_factory=dict)  # of the last finished epoch
     seen: int = 0  # images of this epoch

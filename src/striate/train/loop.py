@@ -24,6 +24,7 @@ from striate.train.losses import loss_function, right
 from striate.train.optim import optimiser
 from striate.train.recipe import Recipe
 from striate.train.schedule import factor
+from striate.transfer.parts import rates
 
 SWA_FROM = 0.75  # of the run
 LOOK = 50  # batches between two looks at the loss on a device where looking means waiting
@@ -61,6 +62,7 @@ class Loop:
             recipe.weight_decay,
             decay_all=recipe.decay_all,
             bias_lr=recipe.bias_lr,
+            rates=rates(engine.module, recipe.layer_decay) if recipe.starts_trained else None,
         )
         self.peaks = [g["lr"] for g in self.optimiser.param_groups]
         self.trained = [p for g in self.optimiser.param_groups for p in g["params"]]

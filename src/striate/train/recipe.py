@@ -26,6 +26,26 @@ class Recipe(BaseModel):
 
     data: str = Field(description="data set name, folder, .npz, .zip or .csv")
     model: str = Field(description="zoo name, diagram, .diagram file, model file, or package.module:factory")
+    weights: str | None = Field(
+        None,
+        description="file of weights to start from (torchvision, timm, Keras, striate), or a published tag",
+    )
+    pretrained: bool = Field(False, description="start from the network's published weights, downloaded once")
+    offline: bool = Field(False, description="download nothing; say which file belongs where")
+    freeze: Literal["none", "features"] = Field(
+        "none", description="train a new head alone, on features computed once an image"
+    )
+    head: Literal["linear", "mlp", "logistic", "knn"] = Field("linear", description="kind of the new head")
+    head_epochs: int = Field(30, ge=1, le=10_000, description="passes of the head over the features")
+    unfreeze: int = Field(
+        0, ge=0, le=1000, description="after the head, train the last so many stages with it"
+    )
+    gradual: bool = Field(False, description="unfreeze one stage after the other, the last first")
+    layer_decay: float = Field(
+        0.5, gt=0, le=1, description="with weights: learning rate of a stage in units of the next one's"
+    )
+    l2_sp: float = Field(0.0, ge=0, description="pull towards the weights that training started from")
+    compare_scratch: bool = Field(False, description="train the same network without the weights as well")
     epochs: int = Field(10, ge=1, le=1_000_000, description="passes over the training split")
     batch_size: int = Field(64, ge=1, description="images a step")
     lr: float | None = Field(None, gt=0, le=1e3, description="peak learning rate; default by optimiser")
@@ -186,7 +206,19 @@ class Recipe(BaseModel):
             raise ValueError("accumulate: gd gathers the whole training split already")
         if self.lookahead == 1:
             raise ValueError("lookahead: expected 0 or at least 2 steps, got 1")
+        if self.unfreeze and self.head == "knn":
+            raise ValueError("unfreeze: nearest neighbours have nothing to train; head linear or mlp")
         return self
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the run starts from weights of elsewhere."""
+        return self.weights is not None or self.pretrained
+
+    @property
+    def head_first(self) -> bool:
+        """Whether a head is trained on frozen features before anything else."""
+        return self.freeze == "features" or self.unfreeze > 0
 
 
 def recipe(settings: dict[str, Any], config: Path | None = None) -> Recipe:

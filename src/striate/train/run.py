@@ -25,6 +25,8 @@ from striate.train.metrics import Evaluation
 from striate.train.optim import default_lr
 from striate.train.recipe import Recipe, recipe
 
+FINE = 0.1  # of the usual learning rate, where training starts from trained weights
+
 
 class Run:
     """A run folder, finished or not."""
@@ -81,7 +83,13 @@ class Run:
         if source is not None:
             whole = self.recipe.model_copy(update={"data": source, "split": (1.0, 0.0, 0.0)})
             return open_data(whole, preprocess=self.model().preprocess)
-        return open_data(self.recipe, self.splits)
+        return open_data(self.recipe, self.splits, self.initial.preprocess if self.initial else None)
+
+    @cached_property
+    def initial(self) -> Model | None:
+        """What training started from, where that were weights from elsewhere."""
+        path = self.folder / "initial.safetensors"
+        return checkpoint.load(path) if path.is_file() else None
 
     @property
     def splits(self) -> dict[str, Any]:
@@ -142,7 +150,7 @@ def effective(recipe: Recipe, data: DataSet) -> Recipe:
     """The recipe with every default that depends on the data or the optimiser filled in."""
     c, h, w = data.shape
     known = {
-        "lr": recipe.lr or default_lr(recipe.opt),
+        "lr": recipe.lr or default_lr(recipe.opt) * (FINE if recipe.starts_trained else 1),
         "loss": recipe.loss or ("binary-cross-entropy" if data.several else "cross-entropy"),
         "img_size": (h, w),
         "in_chans": c,

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from striate.data import DataSet, fingerprint
 from striate.errors import StriateError, UsageError
 from striate.files import write_text
 from striate.plan import plan
-from striate.train import checkpoint
+from striate.train import checkpoint, phases
 from striate.train.begin import prepare_network
 from striate.train.checkpoint import Model
 from striate.train.distributed import Group, group
@@ -34,6 +35,7 @@ from striate.train.metrics import Evaluation
 from striate.train.recipe import Recipe, recipe, to_yaml
 from striate.train.run import Run, effective, environment, open_data
 from striate.train.saver import Saver
+from striate.transfer.weights import Pretrained
 
 RUNS = Path("runs")
 # what may change when a run goes on
@@ -53,10 +55,11 @@ def train(
             return _resume(Run.open(output or ""), ranks, listeners, report, {}, False)
         repeat = repeat_command(recipe)
         torch.manual_seed(recipe.seed)
-        data = open_data(recipe)
+        found = phases.start(recipe)
+        data = open_data(recipe, preprocess=phases.prepared(recipe, found))
         recipe = effective(recipe, data)
         ranks.agree(_facts(recipe, data))
-        model = _fresh_model(recipe, data)
+        model = _fresh_model(recipe, data, found)
         engine = _engine(model, recipe)
         loop = Loop(recipe, data, engine, group=ranks)  # what can't work is refused before a folder is there
         run = Run(Path(ranks.gather(str(_make_folder(recipe, output)) if ranks.first else "")[0]))
@@ -71,9 +74,10 @@ def train(
 def rehearse(recipe: Recipe) -> Loop:
     """The loop that `train` would run, ready to start, with no folder: for finders, and to look at."""
     torch.manual_seed(recipe.seed)
-    data = open_data(recipe)
+    found = phases.start(recipe)
+    data = open_data(recipe, preprocess=phases.prepared(recipe, found))
     recipe = effective(recipe, data)
-    model = _fresh_model(recipe, data)
+    model = _fresh_model(recipe, data, found)
     loop = Loop(recipe, data, _engine(model, recipe))
     loop.listeners = _hooks(Run(RUNS), loop, model, ())
     return loop
@@ -112,8 +116,10 @@ def _resume(
             return run
         _same_network(before, after)
         torch.manual_seed(after.seed + ranks.rank)
-        data = open_data(after, run.splits)
-        model = _fresh_model(after, data)
+        initial = run.initial
+        data = open_data(after, run.splits, initial.preprocess if initial else None)
+        model = initial or _fresh_model(after, data)
+        phases.prepare_parts(after, model.module)
         engine = _engine(model, after)
         if not allowed:
             _refuse_changes(before, after, run.environment, environment(engine))
@@ -137,22 +143,40 @@ def _go(
 ) -> Run:
     recipe, data, engine, ranks = loop.recipe, loop.data, loop.engine, loop.group
     loop.listeners = _hooks(run, loop, model, listeners)
+    saver = Saver(run.folder / "last", model.module)
     if state is not None:
         loop.load_state_dict(*state)
+        loop.state.before = phases.epochs_before(run)
+    elif recipe.starts_trained:
+        phases.begin(run, loop, model, listeners)
+        if loop.state.epoch > loop.state.epochs:
+            saver(loop)
     if ranks.first:
         write_text(run.folder / "environment.json", json.dumps(environment(engine), indent=2))
-    saver = Saver(run.folder / "last", model.module)
     loop.fit(saver, saver.due)
     if ranks.first:
         model.module.load_state_dict(checkpoint.weights(run.folder / "model.safetensors"))
         tested = evaluate(engine, data.test, data.classes, recipe.workers) if len(data.test) else None
         _summarise(run, loop, model, tested)
+        if recipe.compare_scratch:
+            _train_from_scratch(run, recipe, data, listeners)
         if report:
             from striate.train.report import write_report
 
             write_report(run, data)
     ranks.gather(None)
     return run
+
+
+def _train_from_scratch(run: Run, recipe: Recipe, data: DataSet, listeners: Sequence[Listener]) -> None:
+    """The same network, data and epochs without the weights, as a run inside the run's folder."""
+    folder = run.folder / phases.SCRATCH
+    if not (folder / "summary.json").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        train(phases.from_scratch(recipe, data), folder, listeners, report=False)
+    keys = ("run", "epochs", "train_seconds", "val_accuracy", "test_accuracy")
+    summary = {**run.summary, "scratch": {k: Run.open(folder).summary[k] for k in keys}}
+    write_text(run.folder / "summary.json", json.dumps(summary, indent=2))
 
 
 def _hooks(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> list[Any]:
@@ -166,6 +190,8 @@ def _hooks(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> list
         hooks.append(EarlyStopping(recipe.patience, recipe.monitor, recipe.min_delta))
     if recipe.sched == "plateau":
         hooks.append(Plateau(recipe.plateau, recipe.monitor, recipe.min_delta))
+    if recipe.starts_trained:
+        hooks += phases.hooks(loop)
     if not loop.group.first:
         return hooks
     hooks.append(Record(run.folder))
@@ -182,7 +208,7 @@ def _engine(model: Model, recipe: Recipe) -> Engine:
     return Engine(model.module, model.preprocess.mean, model.preprocess.std, recipe.device, recipe.precision)
 
 
-def _fresh_model(recipe: Recipe, data: DataSet) -> Model:
+def _fresh_model(recipe: Recipe, data: DataSet, found: Pretrained | None = None) -> Model:
     if (recipe.patience or recipe.sched == "plateau") and not len(data.val):
         raise UsageError("--patience and --sched plateau need a validation split", "--split 70/15/15")
     outputs = len(data.classes)
@@ -194,8 +220,12 @@ def _fresh_model(recipe: Recipe, data: DataSet) -> Model:
         if outputs != 2:
             raise UsageError(f"binary cross-entropy tells two classes apart; the data has {outputs}")
         outputs = 1
-    net = plan(recipe.model).build(data.shape, outputs)
+    if found is not None:
+        net = phases.network(recipe, data, found, outputs)
+    else:
+        net = plan(recipe.model).build(data.shape, outputs)
     prepare_network(net.module, recipe, data)
+    phases.prepare_parts(recipe, net.module)
     return Model(
         net.module, net.origin, data.shape, outputs, data.classes, data.preprocess, several=data.several
     )

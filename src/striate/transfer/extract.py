@@ -11,15 +11,20 @@ from torch import Tensor, nn
 from striate.transfer.parts import fused
 
 BATCH = 32
+MANY = 256  # images that make up for the seconds in which OpenVINO gets ready
 Extract = Callable[[Tensor], Tensor]  # uint8 (n, c, h, w), n <= BATCH -> float32 (n, d) or (n, d, h', w')
 
 
 def extractor(
-    base: nn.Module, prepare: Callable[[Tensor], Tensor], shape: tuple[int, int, int], dtype: torch.dtype
+    base: nn.Module,
+    prepare: Callable[[Tensor], Tensor],
+    shape: tuple[int, int, int],
+    dtype: torch.dtype = torch.float32,
+    count: int = MANY,
 ) -> Extract:
-    """`base` after `prepare`, which standardises uint8 pixels, for images of `shape`, in the arithmetic of `dtype`."""
+    """`base` after `prepare`, which standardises uint8 pixels, for `count` images of `shape`, computing in `dtype`."""
     device = next(base.parameters()).device
-    if device.type == "cpu" and runtime() == "openvino":
+    if device.type == "cpu" and count >= MANY and importlib.util.find_spec("openvino"):
         return _openvino(base, prepare, shape, dtype)
     fast = fused(base)
 
@@ -28,11 +33,6 @@ def extractor(
             return fast(prepare(images)).float().cpu()
 
     return run
-
-
-def runtime() -> str:
-    """What runs the base on a CPU."""
-    return "openvino" if importlib.util.find_spec("openvino") else "torch"
 
 
 def _openvino(

@@ -15,41 +15,48 @@ from torch import Tensor, nn
 from striate.data import Images, Loader, Preprocess
 from striate.data.files import hold, home
 from striate.files import write_whole
-from striate.transfer.extract import BATCH, extractor, runtime
+from striate.transfer.extract import BATCH, Extract, extractor
 
 FORMAT = 1
 
 
-def features(
-    base: nn.Module,
-    prepare: Callable[[Tensor], Tensor],
-    images: Images,
-    preprocess: Preprocess,
-    dtype: torch.dtype = torch.float32,
-    workers: int = 2,
-    cache: bool = True,
-) -> Tensor:
-    """float32 (n, d) of a split, or (n, d, h, w) where the base ends in maps; only what no run computed before is.
+class Features:
+    """A frozen base and what it said.
 
     `prepare` standardises uint8 batches, `preprocess` is what made the pixels, `dtype` the arithmetic of the base.
     """
-    digests = images.digests()
-    folder = home() / "cache" / _key(base, preprocess, dtype)
-    known = _Store(folder) if cache else None
-    rows = known.rows(digests) if known else np.full(len(images), -1)
-    missing = np.flatnonzero(rows < 0)
-    if known and not len(missing):
-        return known.values[torch.from_numpy(rows)]
-    run = extractor(base, prepare, images.shape, dtype)
-    loader = Loader(_Some(images, missing), BATCH, shuffle=False, workers=workers)
-    fresh = torch.cat([run(x) for x, _ in loader])
-    if known:
-        known.add(digests[missing], fresh)
-    if not known or len(missing) == len(rows):
-        return fresh
-    found = known.values[torch.from_numpy(rows)]
-    found[torch.from_numpy(missing)] = fresh
-    return found
+
+    def __init__(
+        self,
+        base: nn.Module,
+        prepare: Callable[[Tensor], Tensor],
+        preprocess: Preprocess,
+        dtype: torch.dtype = torch.float32,
+        cache: bool = True,
+    ) -> None:
+        self.base, self.prepare, self.dtype = base.eval(), prepare, dtype
+        self.store = _Store(home() / "cache" / _key(base, preprocess, dtype)) if cache else None
+        self.extract: Extract | None = None
+
+    def of(self, images: Images, workers: int = 2) -> Tensor:
+        """float32 (n, d) of a split, or (n, d, h, w) where the base ends in maps; computed where nobody did before."""
+        digests, store = images.digests(), self.store
+        rows = store.rows(digests) if store else np.full(len(images), -1)
+        missing = np.flatnonzero(rows < 0)
+        if store and not len(missing):
+            return store.values[torch.from_numpy(rows)]
+        fresh = self._compute(_Some(images, missing), workers)
+        if store:
+            store.add(digests[missing], fresh)
+        if not store or len(missing) == len(rows):
+            return fresh
+        return store.values[torch.from_numpy(store.rows(digests))]
+
+    def _compute(self, images: Images, workers: int) -> Tensor:
+        if self.extract is None:
+            self.extract = extractor(self.base, self.prepare, images.shape, self.dtype, len(images))
+        loader = Loader(images, BATCH, shuffle=False, workers=workers)
+        return torch.cat([self.extract(x) for x, _ in loader])
 
 
 class _Some(Images):
@@ -75,9 +82,12 @@ class _Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "features.safetensors"
-        self.digests, self.values = np.empty(0, np.uint64), torch.empty(0)
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)  # the cache of pixels beside it evicts what was used longest ago
+        self._read()
+
+    def _read(self) -> None:
+        self.digests, self.values = np.empty(0, np.uint64), torch.empty(0)
         with suppress(SafetensorError, OSError, KeyError):
             kept = load_file(self.path)
             self.digests, self.values = kept["digests"].numpy().view(np.uint64), kept["values"]
@@ -88,28 +98,25 @@ class _Store:
         return np.array([where.get(d, -1) for d in digests.tolist()], np.int64)
 
     def add(self, digests: np.ndarray, values: Tensor) -> None:
-        """Keep more, beside what another run may have kept meanwhile; a full disk keeps nothing."""
-        with suppress(OSError):
-            lock = hold(self.path.with_name("lock"))
-            try:
-                now = _Store(self.path.parent)
-                _, first = np.unique(digests, return_index=True)
-                new = first[now.rows(digests[first]) < 0]
-                kept = {
-                    "digests": torch.from_numpy(np.concatenate([now.digests, digests[new]]).view(np.int64)),
-                    "values": torch.cat([now.values, values[new]]) if len(now.digests) else values[new],
-                }
+        """Keep more, beside what another run has kept meanwhile; a full disk only keeps it from the next run."""
+        lock = hold(self.path.with_name("lock"))
+        try:
+            self._read()
+            _, first = np.unique(digests, return_index=True)
+            new = first[self.rows(digests[first]) < 0]
+            self.digests = np.concatenate([self.digests, digests[new]])
+            self.values = torch.cat([self.values, values[new]]) if len(self.values) else values[new]
+            kept = {"digests": torch.from_numpy(self.digests.view(np.int64)), "values": self.values}
+            with suppress(OSError, SafetensorError):
                 write_whole(self.path, lambda p: save_file(kept, p))
-            finally:
-                if lock is not None:
-                    os.close(lock)
+        finally:
+            if lock is not None:
+                os.close(lock)
 
 
 def _key(base: nn.Module, preprocess: Preprocess, dtype: torch.dtype) -> str:
-    """The base's weights and shape, everything that changes a pixel, and what computes."""
-    digest = blake2b(
-        repr((FORMAT, str(base), preprocess, runtime(), torch.__version__)).encode(), digest_size=16
-    )
+    """The base's weights and shape, everything that changes a pixel, and the arithmetic."""
+    digest = blake2b(repr((FORMAT, str(base), preprocess, dtype)).encode(), digest_size=16)
     for name, value in base.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -43,12 +43,15 @@ class NearestNeighbours(nn.Module):
 
 def attach(net: ZooNet, spec: dict[str, Any], num_classes: int) -> ZooNet:
     """Put a head as `spec` describes it, `{"kind": "mlp", "hidden": 256}`, where the scoring layer was."""
-    path, old = scorer(net.head)
+    old = scorer(net.head)[1]
     if not isinstance(old, nn.Linear):
-        raise UsageError(
-            f"a convolution scores the classes of this network: no {spec['kind']} head fits", "--head linear"
-        )
-    net.head.set_submodule(path, make(spec, old.in_features, num_classes))
+        raise UsageError(f"a convolution scores the classes: no {spec['kind']} head fits", "--head linear")
+    return replace_scorer(net, make(spec, old.in_features, num_classes))
+
+
+def replace_scorer(net: ZooNet, head: nn.Module) -> ZooNet:
+    """`net` with `head` in the place of the layer that scores the classes."""
+    net.head.set_submodule(scorer(net.head)[0], head)
     return net
 
 

@@ -22,7 +22,7 @@ class Record(Listener):
                 write_text(self.folder / name, form(self.rows))
 
     def on_epoch(self, state: State) -> None:
-        row = {"epoch": state.epoch, **state.metrics}
+        row = {"epoch": state.before + state.epoch, **state.metrics} | ({"phase": 2} if state.before else {})
         self.rows.append(row)
         first = len(self.rows) == 1
         for name, text in (("metrics.csv", _table([row], self.rows[0], first)), ("log.txt", _log([row]))):

@@ -39,7 +39,8 @@ class Best(Listener):
         key = [score(metrics, self.monitor), -metrics["val_loss"]] if measured else [float(state.epoch)]
         if all(map(isfinite, key)) and key > self.key:
             self.key = key
-            self.metrics = {k: v for k, v in metrics.items() if k.startswith("val_")} | {"epoch": state.epoch}
+            self.metrics = {k: v for k, v in metrics.items() if k.startswith("val_")}
+            self.metrics["epoch"] = state.before + state.epoch
             replace(self.model, module=self.judged(), metrics=self.metrics).save(self.path)
 
     def state_dict(self) -> dict[str, Any]:
