@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from striate.cli import main
 from striate.data import make_shapes
 from striate.errors import DataError
-from striate.train import recipe, resume, train
+from striate.train import recipe, report, resume, train
 from striate.train.events import Listener
 from striate.train.run import open_data
 
@@ -24,6 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Trains on a folder `shapes` of 3 x 10 JPEGs -> exit code, summary, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STRIATE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(report, "write_report", lambda run, data: None)  # takes longer than all the rest
     make_shapes("shapes", 3, 10, size=32)
 
     def trained(*flags: str, data: str = "shapes", output: str = "run"):
@@ -186,7 +187,7 @@ class Removing(Listener):
 
 
 def test_a_file_that_goes_away_is_named_with_the_epoch_and_the_run_goes_on(run) -> None:
-    r = recipe({"data": "shapes", "model": NET, "epochs": 2, "cache": "off", "batch_size": 8})
+    r = recipe({"data": "shapes", "model": NET, "epochs": 2, "cache": "off", "save_every": 1})
     shutil.copytree("shapes", "spare")
     name = open_data(r).train.ids[0]
     with pytest.raises(DataError, match=rf"{name}.*\(epoch 2\)"):

@@ -83,10 +83,9 @@ def _outcome(summary: dict[str, Any]) -> tuple[str, ...]:
     )
     speed = f"{summary['train_seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
     facts = (accuracy, f"{summary['params']:,} parameters", speed)
-    skipped = [
-        f"left out, as it can't be read: {visible(name)}: {visible(why)}"
-        for name, why in summary.get("skipped", {}).items()
-    ]
+    bad = list(summary.get("skipped", {}).items())
+    skipped = [f"left out: {visible(name)}: {visible(why)}" for name, why in bad[:10]]
+    skipped += [f"left out: {len(bad) - 10} more that can't be read"] if len(bad) > 10 else []
     return "; ".join(filter(None, facts)), *skipped, f"run folder: {summary['run']}"
 
 
