@@ -345,7 +345,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="small sizes: only to see that it runs")
-    parser.add_argument("--plot", metavar="FILE", help="picture of `memory`; not drawn with --quick unless named")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="picture of `memory`; not drawn with --quick unless named"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     parser.add_argument("--one-epoch", metavar="ZIP", help=argparse.SUPPRESS)
     given = parser.parse_args()
