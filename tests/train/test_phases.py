@@ -1,0 +1,247 @@
+"""Runs that start from trained weights, on a small folder and with a small network that was trained before."""
+
+import os
+import shutil
+import signal
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from striate.data import make_shapes
+from striate.errors import UsageError
+from striate.train import Run, checkpoint, load, recipe, resume, train
+from striate.train.events import Listener
+from striate.train.loop import Interrupted
+from striate.train.phases import Thaw
+from striate.train.session import rehearse
+from striate.transfer import load_weights
+
+QUICK = {
+    "img_size": 32,
+    "head_epochs": 4,
+    "epochs": 2,
+    "batch_size": 16,
+    "workers": 0,
+    "health": False,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes") / "data"
+    make_shapes(folder, classes=3, per_class=20, size=32)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("STRIATE_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+@pytest.fixture
+def weights(shared_data):
+    return str(shared_data / "weights" / "mlperf_tiny_resnet8_cifar10.h5")
+
+
+def run(shapes, weights, output, listeners=(), **more):
+    settings = {"data": str(shapes), "model": "resnet8", "weights": weights, **QUICK, **more}
+    return train(recipe(settings), output, listeners, report=False)
+
+
+def values(module, prefix):
+    return {k: v.clone() for k, v in module.state_dict().items() if k.startswith(prefix)}
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp", "logistic", "knn"])
+def test_a_head_on_frozen_features_is_an_ordinary_run(head, shapes, weights, tmp_path):
+    done = run(shapes, weights, tmp_path / "run", freeze="features", head=head)
+    model, before = done.model(), load_weights("resnet8", weights).module
+    for part in ("stem", "stages"):
+        after = values(model.module, part)
+        assert all(torch.equal(v, after[k]) for k, v in values(before, part).items())
+    assert model.preprocess.std == (1 / 255,) * 3  # it came with the weights
+    assert model.classes == ("circle", "square", "triangle")
+    tested = done.evaluate()
+    assert tested.accuracy == done.summary["test_accuracy"]
+    assert {row["phase"] for row in done.history} == {1}
+    assert len(done.history) == (4 if head in ("linear", "mlp") else 1)
+    image = next(Path(shapes).rglob("*.jpg"))
+    assert load(done.folder / "model.safetensors").predict([image])[0]["label"] in model.classes
+    assert resume(done.folder).summary == done.summary  # a finished run stays as it is
+
+
+def test_the_head_really_learns_and_the_best_epoch_stays(shapes, weights, tmp_path):
+    done = run(shapes, weights, tmp_path / "run", freeze="features", head_epochs=25)
+    first, last = done.history[0], done.history[-1]
+    assert last["train_loss"] < 0.7 * first["train_loss"]
+    best = max(done.history, key=lambda r: (r["val_accuracy"], -r["val_loss"]))
+    assert done.summary["best_epoch"] == best["epoch"]
+    # in the whole network, where the head takes features as they are, it says what it said of standardised ones
+    evaluation = done.evaluate(split="val")
+    assert evaluation.accuracy == pytest.approx(best["val_accuracy"], abs=1e-6)
+    assert evaluation.loss == pytest.approx(best["val_loss"], rel=1e-3)
+
+
+def test_the_same_head_twice_is_the_same_to_the_bit(shapes, weights, tmp_path):
+    one, two = (run(shapes, weights, tmp_path / name, freeze="features") for name in "ab")
+    assert torch.equal(one.model().module.head.fc.weight, two.model().module.head.fc.weight)
+
+
+def test_unfreeze_trains_the_last_stages_and_leaves_the_statistics_of_the_others(shapes, weights, tmp_path):
+    done = run(shapes, weights, tmp_path / "run", unfreeze=1, lr=1e-2, opt="momentum")
+    start = load(done.folder / "initial.safetensors").module
+    end = last_state(done)
+    assert [row["phase"] for row in done.history] == [1, 1, 1, 1, 2, 2]
+    assert [row["epoch"] for row in done.history] == [1, 2, 3, 4, 5, 6]
+    for part, moved in (
+        ("stem", False),
+        ("stages.conv2", False),
+        ("stages.conv3", False),
+        ("stages.conv4", True),
+    ):
+        before = values(start, part)
+        changed = {k for k, v in before.items() if not torch.equal(v, end[k])}
+        if moved:
+            assert "stages.conv4.0.body.bn1.running_mean" in changed
+            assert "stages.conv4.0.body.conv1.weight" in changed
+        else:
+            assert not changed
+
+
+def last_state(done):
+    tensors, _ = checkpoint.load_state(done.folder / "last")
+    return {k.removeprefix("module."): v for k, v in tensors.items() if k.startswith("module.")}
+
+
+def test_gradual_unfreezing_takes_the_last_stage_first(shapes, weights, tmp_path, monkeypatch):
+    seen, thaw = {}, Thaw._thaw
+
+    def watch(hook, epoch):
+        thaw(hook, epoch)
+        stages = hook.module.stages.named_children()
+        seen[epoch] = [name for name, m in stages if next(m.parameters()).requires_grad]
+
+    monkeypatch.setattr(Thaw, "_thaw", watch)
+    run(shapes, weights, tmp_path / "run", unfreeze=3, gradual=True, epochs=3)
+    assert [seen[epoch] for epoch in (1, 2, 3)] == [
+        ["conv4"],
+        ["conv3", "conv4"],
+        ["conv2", "conv3", "conv4"],
+    ]
+
+
+def test_rates_by_stage(shapes, weights):
+    loop = rehearse(
+        recipe(
+            {
+                "data": str(shapes),
+                "model": "resnet8",
+                "weights": weights,
+                **QUICK,
+                "unfreeze": 2,
+                "layer_decay": 0.1,
+            }
+        )
+    )
+    found = {id(p): g["lr"] for g in loop.optimiser.param_groups for p in g["params"]}
+    net = loop.engine.module
+    assert found[id(net.head.fc.weight)] == pytest.approx(3e-4)  # a tenth of AdamW's usual rate
+    assert found[id(net.stages.conv4[0].body.conv1.weight)] == pytest.approx(3e-5)
+    assert found[id(net.stages.conv3[0].body.bn1.bias)] == pytest.approx(3e-6)
+    assert id(net.stem.conv1.weight) not in found
+
+
+def test_l2_sp_pulls_towards_the_start(shapes, weights, tmp_path):
+    """With an infinitely strong pull nothing could move; a strong one keeps the stage nearer than none."""
+    moved = {}
+    for alpha in (0.0, 1.0):
+        done = run(
+            shapes,
+            weights,
+            tmp_path / str(alpha),
+            unfreeze=1,
+            l2_sp=alpha,
+            opt="sgd",
+            lr=0.5,
+            weight_decay=0,
+            epochs=4,
+            layer_decay=1,
+        )
+        start, end = load(done.folder / "initial.safetensors").module.state_dict(), last_state(done)
+        key = "stages.conv4.0.body.conv1.weight"
+        moved[alpha] = float((end[key] - start[key]).norm())
+    assert moved[1.0] < 0.7 * moved[0.0]
+
+
+class Interrupt(Listener):
+    """Ctrl-C at a batch of fine-tuning."""
+
+    def __init__(self, epoch, step):
+        self.at = epoch, step
+
+    def on_step(self, state):
+        if (state.epoch, state.step) == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("more", [{"unfreeze": 2, "gradual": True, "l2_sp": 0.01}, {}])
+def test_stopped_and_gone_on_with_is_the_straight_run(more, shapes, weights, tmp_path):
+    """Also when the file of weights is no longer there."""
+    straight = run(shapes, weights, tmp_path / "straight", **more)
+    copy = str(shutil.copy(weights, tmp_path / "weights.h5"))
+    with pytest.raises(Interrupted):
+        run(shapes, copy, tmp_path / "stopped", [Interrupt(2, 1)], **more)
+    Path(copy).unlink()
+    stopped = resume(tmp_path / "stopped", report=False)
+    expected, found = last_state(straight), last_state(stopped)
+    assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
+    assert [row["val_loss"] for row in stopped.history] == [row["val_loss"] for row in straight.history]
+    assert [row["epoch"] for row in stopped.history] == [row["epoch"] for row in straight.history]
+
+
+def test_compare_scratch(shapes, weights, tmp_path):
+    done = run(shapes, weights, tmp_path / "run", freeze="features", compare_scratch=True)
+    scratch = Run.open(done.folder / "scratch")
+    assert done.summary["scratch"]["test_accuracy"] == scratch.summary["test_accuracy"]
+    assert scratch.recipe.weights is None
+    assert scratch.splits == done.splits
+    assert scratch.recipe.img_size == done.recipe.img_size
+
+
+def test_classes_that_the_weights_know_keep_their_head(shared_data, weights, tmp_path):
+    """CIFAR-10's own ten classes: before any training the network is as good as its authors left it."""
+    with (
+        zipfile.ZipFile(shared_data / "cifar10.zip") as z,
+        zipfile.ZipFile(tmp_path / "some.zip", "w") as some,
+    ):
+        for name in z.namelist():
+            parts = name.split("/")
+            if parts[0] == "test" and name.endswith(".jpg") and int(parts[2].removesuffix(".jpg")) % 50 == 0:
+                some.writestr(f"{parts[1]}/{parts[2]}", z.read(name))
+    done = run(
+        tmp_path / "some.zip", weights, tmp_path / "run", head_epochs=1, freeze="features", batch_size=10_000
+    )
+    assert done.summary["test_accuracy"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"freeze": "features"}, "--freeze is for training from trained weights"),
+        ({"unfreeze": 1}, "--unfreeze is for"),
+        ({"compare_scratch": True}, "--compare-scratch is for"),
+        ({"weights": "W", "head": "knn"}, "--head knn is fitted to frozen features"),
+        ({"weights": "W", "model": "INPUT => FC(3)"}, "are for networks of the zoo"),
+        ({"weights": "nowhere.h5"}, "no file of weights at nowhere"),
+    ],
+)
+def test_what_can_not_be(fields, says, shapes, weights, tmp_path):
+    fields = {k: weights if v == "W" else v for k, v in fields.items()}
+    with pytest.raises(UsageError, match=says):
+        train(recipe({"data": str(shapes), "model": "resnet8", **QUICK, **fields}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UsageError, match="nearest neighbours have nothing to train"):
+        recipe({"data": "digits", "model": "resnet8", "weights": "w", "unfreeze": 1, "head": "knn"})
