@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from striate.data import Loader
@@ -98,12 +99,21 @@ def group() -> Iterator[Group]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+    # torchrun's static rendezvous keeps its store when it restarts ranks, addresses of the dead ones in it
+    store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # type: ignore[attr-defined]
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     # one input channel makes two layouts of a kernel the same, and DistributedDataParallel thinks of the other one
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     try:
         control = dist.new_group(backend="gloo", timeout=TIMEOUT)
-        yield Group(dist.get_rank(), dist.get_world_size(), control)
+        yield Group(rank, size, control)
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("gloo", "Gloo", "NCCL")):
+            raise
+        cause = str(error).splitlines()[0]
+        raise StriateError(f"rank {rank} lost the others: {cause}") from error
     finally:
         dist.destroy_process_group()
 
@@ -127,7 +137,7 @@ def spread(engine: Engine, group: Group) -> None:
     _share_statistics(engine.twin)
     engine.spread = DistributedDataParallel(
         _Heads(engine.twin),
-        broadcast_buffers=False,
+        forward_sync_buffers=False,
         find_unused_parameters=hasattr(engine.twin, "forward_with_auxiliary"),
     )
 
