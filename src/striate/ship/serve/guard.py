@@ -89,7 +89,7 @@ class Guard:
 
     def _too_large(self) -> Refusal:
         limit = self.settings.max_body
-        return Refusal(413, "too_large", f"the body is over {limit:,} bytes", Connection="close")
+        return Refusal(413, "too_large", f"the body is over {limit:,} bytes")  # what still comes is dropped
 
 
 async def refuse(refusal: Refusal, request_id: str, send: Send) -> None:

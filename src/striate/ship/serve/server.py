@@ -3,12 +3,13 @@
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -74,8 +75,17 @@ def _one(settings: Settings, sock: socket.socket) -> None:
     server: _Server
     app = application(settings, lambda error: server.fail(error))
     server = _Server(_config(settings, app))
-    with suppress(SystemExit, KeyboardInterrupt):  # the signal again, after everything is answered
+
+    def stop(number: int, frame: Any) -> None:
+        """uvicorn raises the signal again when all is answered: it has done its work by then."""
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
         server.run(sockets=[sock])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if server.failure is not None:
         raise server.failure
 

@@ -1,0 +1,221 @@
+"""The same picture gives the same probabilities through every protocol, to clients that others wrote."""
+
+import base64
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from PIL import Image
+
+from striate.ship import Predictor, load
+from striate.train import Run
+
+
+@pytest.fixture(scope="module")
+def local(run: Run) -> Predictor:
+    return load(run.folder, "onnx")
+
+
+@pytest.fixture(scope="module")
+def files(digits_folder: Path) -> list[Path]:
+    return sorted(digits_folder.iterdir())[:6]
+
+
+@pytest.fixture(scope="module")
+def raw(files: list[Path]) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(f)) for f in files])[..., None]
+
+
+def test_predict_one_and_several(served, local: Predictor, files: list[Path]) -> None:
+    expected = local(files)
+    one = served.predict(files[0].read_bytes(), "/predict?top=2").json
+    assert (one["model"], one["version"]) == ("digits", "1")
+    (row,) = one["predictions"]
+    assert (row["label"], len(row["top"])) == (expected[0].label, 2)
+    assert row["probability"] == pytest.approx(expected[0].probability, abs=1e-5)
+    parts = b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="%s"\r\n\r\n%s\r\n'
+        % (f.name.encode(), f.read_bytes())
+        for f in files
+    )
+    rows = served(
+        "POST", "/predict", parts + b"--x--\r\n", Content_Type="multipart/form-data; boundary=x"
+    ).json
+    assert [r["file"] for r in rows["predictions"]] == [f.name for f in files]
+    assert [r["label"] for r in rows["predictions"]] == [p.label for p in expected]
+
+
+def test_one_bad_picture_fails_alone(served, local: Predictor, files: list[Path]) -> None:
+    good, bad = files[0].read_bytes(), files[1].read_bytes()[:60]
+    parts = b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="%d"\r\n\r\n%s\r\n' % (i, data)
+        for i, data in enumerate((good, bad, good))
+    )
+    reply = served("POST", "/predict", parts + b"--x--\r\n", Content_Type="multipart/form-data; boundary=x")
+    assert reply.status == 200
+    assert ["error" in row for row in reply.json["predictions"]] == [False, True, False]
+    assert reply.json["predictions"][2]["label"] == local(files[0])[0].label
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_tritons_own_client(served, local: Predictor, raw: np.ndarray, binary: bool) -> None:
+    client = triton.InferenceServerClient(f"127.0.0.1:{served.port}")
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("digits")
+    assert client.get_server_metadata()["name"] == "striate"
+    assert client.get_model_metadata("digits")["inputs"][0] == {
+        "name": "images", "datatype": "UINT8", "shape": [-1, -1, -1, 1],
+    }  # fmt: skip
+    tensor = triton.InferInput("images", list(raw.shape), "UINT8")
+    tensor.set_data_from_numpy(raw, binary_data=binary)
+    wanted = [triton.InferRequestedOutput(n, binary_data=binary) for n in ("probabilities", "labels")]
+    result = client.infer("digits", [tensor], outputs=wanted, request_id="7")
+    expected = local(raw)
+    assert result.get_response()["id"] == "7"
+    assert (
+        np.abs(result.as_numpy("probabilities") - np.stack([p.probabilities for p in expected])).max() < 1e-5
+    )
+    assert [v.decode() if isinstance(v, bytes) else v for v in result.as_numpy("labels")] == [
+        p.label for p in expected
+    ]
+    client.close()
+
+
+def test_triton_sends_encoded_pictures(served, local: Predictor, files: list[Path]) -> None:
+    client = triton.InferenceServerClient(f"127.0.0.1:{served.port}")
+    tensor = triton.InferInput("images", [len(files)], "BYTES")
+    tensor.set_data_from_numpy(np.array([f.read_bytes() for f in files], object))
+    result = client.infer("digits", [tensor])
+    expected = np.stack([p.probabilities for p in local(files)])
+    assert np.abs(result.as_numpy("probabilities") - expected).max() < 1e-5
+    client.close()
+
+
+def test_tensorflow_servings_rest(served, local: Predictor, files: list[Path], raw: np.ndarray) -> None:
+    expected = np.stack([p.probabilities for p in local(raw)])
+    encoded = [{"b64": base64.b64encode(f.read_bytes()).decode()} for f in files]
+    for key, value, out in (
+        ("instances", raw.tolist(), "predictions"),
+        ("instances", encoded, "predictions"),
+        ("instances", [{"images": v} for v in encoded], "predictions"),
+        ("inputs", raw[..., 0].astype(float).tolist(), "outputs"),
+        ("inputs", {"images": raw.tolist()}, "outputs"),
+    ):
+        reply = served.json(
+            "POST", "/v1/models/digits:predict", {key: value, "signature_name": "serving_default"}
+        )
+        assert reply.status == 200, reply.body
+        assert np.abs(np.array(reply.json[out]) - expected).max() < 1e-5
+    assert served.json("POST", "/v1/models/digits/versions/1:predict", {"instances": encoded}).status == 200
+    status = served("GET", "/v1/models/digits").json["model_version_status"]
+    assert status == [
+        {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    ]
+    signature = served("GET", "/v1/models/digits/metadata").json["metadata"]["signature_def"]["signature_def"]
+    assert signature["serving_default"]["inputs"]["images"]["dtype"] == "DT_UINT8"
+
+
+def test_every_batch_size_gives_the_same_row(served, raw: np.ndarray) -> None:
+    one = served.json("POST", "/v1/models/digits:predict", {"instances": raw[:1].tolist()}).json[
+        "predictions"
+    ][0]
+    for n in range(1, 17):
+        many = [raw[i % 6].tolist() for i in range(n)]
+        rows = served.json("POST", "/v1/models/digits:predict", {"instances": many}).json["predictions"]
+        assert np.abs(np.array(rows[0]) - one).max() < 1e-5
+
+
+def tensor(**changes: object) -> dict:
+    return {
+        "inputs": [
+            {"name": "images", "datatype": "UINT8", "shape": [1, 2, 2, 1], "data": [1, 2, 3, 4], **changes}
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"datatype": "FP32"}, "datatype"),
+        ({"datatype": 3}, "datatype"),
+        ({"name": "input_1"}, "name"),
+        ({"shape": [1, 2, 2]}, "shape"),
+        ({"shape": [1, 2, 2, 5]}, "shape"),
+        ({"shape": [1, -2, -2, 1]}, "shape"),
+        ({"shape": [0, 2, 2, 1]}, "shape"),
+        ({"shape": [1, 2.0, 2, 1]}, "shape"),
+        ({"shape": [True, 2, 2, 1]}, "shape"),
+        ({"shape": [16, 2**60 + 2, 1, 1]}, "data"),
+        ({"shape": [10_001, 2, 2, 1]}, "data"),
+        ({"data": [1, 2, 3]}, "data"),
+        ({"data": [[1, 2], [3]]}, "data"),
+        ({"data": [1, 2, 3, 256]}, "data"),
+        ({"data": [1, 2, 3, -1]}, "data"),
+        ({"data": [1, 2, 3, 0.5]}, "data"),
+        ({"data": ["1", 2, 3, 4]}, "data"),
+        ({"data": None}, "data"),
+        ({"parameters": 3}, "parameters"),
+        ({"parameters": {"binary_data_size": 4}}, "binary_data_size"),
+        ({"datatype": "BYTES", "shape": [1], "data": ["%%%"]}, "base64"),
+        ({"datatype": "BYTES", "shape": [2], "data": ["AA=="]}, "data"),
+    ],
+)
+def test_r6_tensors_that_make_no_sense_name_their_field(served, changes: dict, field: str) -> None:
+    reply = served.json("POST", "/v2/models/digits/infer", tensor(**changes))
+    assert (reply.status, reply.json["code"]) == (400, field), reply.body
+
+
+def test_r7_json_that_is_none(served) -> None:
+    deep = [b'{"inputs":' + b"[" * n + b"]" * n + b"}" for n in (120, 250_000)]
+    broken = [
+        b"{",
+        b"[1]",
+        b'{"a":NaN}',
+        b'{"a":1,"a":2}',
+        b'{"a":"\xff"}',
+        b"\xef\xbb\xbf{}",
+        b"[" * 1_000_000,
+        b"",
+    ]
+    for body in deep + broken:
+        reply = served("POST", "/v2/models/digits/infer", body, Content_Type="application/json")
+        assert reply.status == 400, body[:20]
+        assert {"error", "code", "request_id"} == reply.json.keys()
+
+
+@pytest.mark.parametrize("stated", ["-1", "99999999999", "9" * 5000, "x", "1e3", "", "²"])
+def test_r8_a_header_length_that_lies(served, stated: str) -> None:
+    body = json.dumps(tensor()).encode()
+    headers = {"Inference-Header-Content-Length": stated.encode("utf-8").decode("latin-1")}
+    reply = served("POST", "/v2/models/digits/infer", body, **headers)
+    assert reply.status == 400
+
+
+def test_binary_tensors_that_lie(served) -> None:
+    for size, tail in ((3, b"123"), (4, b"12345"), (-1, b"1234"), (True, b"1")):
+        told = tensor(parameters={"binary_data_size": size})
+        del told["inputs"][0]["data"]
+        head = json.dumps(told).encode()
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        assert served("POST", "/v2/models/digits/infer", head + tail, **headers).status == 400
+    told = tensor(datatype="BYTES", shape=[1], parameters={"binary_data_size": 4})
+    del told["inputs"][0]["data"]
+    head = json.dumps(told).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    reply = served("POST", "/v2/models/digits/infer", head + struct.pack("<I", 2**32 - 1), **headers)
+    assert reply.status == 400
+
+
+def test_the_page_and_the_description(served) -> None:
+    page = served("GET", "/")
+    assert page.status == 200
+    assert b"Drop pictures here" in page.body
+    assert b"http" not in page.body.replace(b"${location.origin}", b"")  # nothing comes from elsewhere
+    paths = served("GET", "/openapi.json").json["paths"]
+    assert {"/predict", "/v2/models/{model}/infer", "/v1/models/{model}:predict", "/metrics"} <= paths.keys()
+    told = served("GET", "/models").json["models"]
+    assert [(m["name"], m["ready"], m["input"]) for m in told] == [("digits", True, [1, 32, 32])]
