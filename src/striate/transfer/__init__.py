@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from striate.transfer.download import find_weights as find_weights
+    from striate.transfer.export import save_weights as save_weights
     from striate.transfer.keras import keras_parameters as keras_parameters
     from striate.transfer.keras import load_keras as load_keras
     from striate.transfer.keras import to_keras as to_keras
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOME = {  # public name -> module; looked up when used
     "find_weights": "download",
+    "save_weights": "export",
     "keras_parameters": "keras", "load_keras": "keras", "to_keras": "keras",
     "base_and_tail": "parts", "rates": "parts", "thaw": "parts",
     "load_timm": "timm", "to_timm": "timm",
