@@ -9,10 +9,11 @@ from PIL import Image
 from torch import Tensor
 
 from striate.errors import UsageError, nearest
-from striate.explain.picture import Panel, Pixels, Scale, sheet, signed_scale, to_pixels
+from striate.explain.picture import GREY, SIGNED, Panel, Pixels, Scale, sheet, to_pixels
 from striate.layers import Conv2d
 
 Kernel = NDArray[np.float32]
+BRIGHTEST = 0.99  # of the pixels: a few edges would leave the others pale
 
 
 def _rows(text: str, divisor: float = 1) -> Kernel:
@@ -103,10 +104,19 @@ def kernel_sheet(image: Tensor, names: tuple[str, ...] = tuple(KERNELS), cell: i
     for name in names:
         ours, theirs = apply(image, kernel(name)), by_opencv(image, kernel(name))
         apart = float((ours - theirs).abs().max())
-        scale = signed_scale(ours.numpy()) if ours.min() < 0 else Scale(0, 255, "", "gray")
+        scale = _scale(kernel(name), ours)
         panels.append(Panel(_painted(ours, scale), name, scale))
         panels.append(Panel(_painted(theirs, scale), f"OpenCV's: {apart:.2g} apart", scale))
     return sheet(panels, 6, cell)
+
+
+def _scale(weights: Kernel, found: Tensor) -> Scale:
+    """Kernels that sum to 0 answer about 0; others brighten what they smooth or sharpen by their sum."""
+    total = float(weights.sum())
+    if round(total, 3) == 0:
+        far = float(np.quantile(np.abs(found.numpy()), BRIGHTEST))
+        return Scale(-far, far, "grey levels", SIGNED)
+    return Scale(0, 255 * total, "grey levels", GREY)
 
 
 def _painted(plane: Tensor, scale: Scale) -> Pixels:
