@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from striate.ship.parity import Certificate
     from striate.ship.speed import Timing
 
+LAYOUTS = ("torchvision", "timm", "keras")
+KINDS = "onnx|openvino|torch|torchvision|timm|keras"
+
 
 def export(
     run: RunPath,
-    to: Annotated[str, typer.Option("--to", metavar="onnx|openvino|torch", help="kind of file")] = "onnx",
+    to: Annotated[str, typer.Option("--to", metavar=KINDS, help="kind of file, or whose weights")] = "onnx",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="file to write; default: model.* in the run")
     ] = None,
@@ -35,8 +38,18 @@ def export(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write one file from raw pixels to probabilities, and prove it."""
+    """Write one file from raw pixels to probabilities, and prove it.
+
+    For torchvision, timm and keras: the weights alone, in their layout.
+    """
     from dataclasses import asdict
+
+    if to in LAYOUTS:
+        from striate.train.hand_over import hand_over
+
+        done = hand_over(run, to, output, images)
+        emit(done, as_json, f"{visible(done['path'])}: read back, logits within {done['max_abs_diff']:.1g}")
+        return
 
     from striate.ship.extra import needs
 
