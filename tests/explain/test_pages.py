@@ -71,6 +71,13 @@ def test_pages_of_a_data_set(subject, data):
     assert [g["layer"] for g in look_at["gradients"]] == ["conv1", "conv2", "fc"]
 
 
+@pytest.mark.parametrize("method", ["embedding", "neighbours", "health"])
+def test_images_with_several_labels_are_refused_where_a_class_is_needed(subject, data, method):
+    data.labels = np.eye(4, dtype=np.float32)[data.labels]
+    with pytest.raises(UsageError, match="several labels"):
+        page(subject, method, data)
+
+
 def test_numbers_from_all_over():
     assert spread(5, 9) == [0, 1, 2, 3, 4]
     assert spread(101, 3) == [0, 50, 100]

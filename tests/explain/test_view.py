@@ -67,6 +67,14 @@ def test_probability_of_one_logit(subject, pixels):
     assert probability == pytest.approx(max(p, 1 - p))
 
 
+def test_several_labels_have_probabilities_of_their_own(plain, pixels):
+    subject = Subject(plain, NAMES, lambda x: x.float() / 255 - 0.5, (3, 12, 10), several=True)
+    with torch.no_grad():
+        p = plain.eval()(subject.normalise(pixels[None]))[0].sigmoid()
+    label, probability = subject.says(subject.normalise(pixels[None]))
+    assert (label, probability) == (NAMES[int(p.argmax())], pytest.approx(float(p.max())))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [

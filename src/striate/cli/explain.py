@@ -53,7 +53,9 @@ def explain(
         opened = Run.open(run)
         model, data = opened.model(), lambda: getattr(opened.dataset(), split)
     one_of(split, ("train", "val", "test"), "--split")
-    subject = Subject(model.module, model.classes, model.preprocess.normalise, model.input_shape)
+    subject = Subject(
+        model.module, model.classes, model.preprocess.normalise, model.input_shape, model.several
+    )
     methods = list(METHODS) if method == ["all"] else method or ["grad-cam"]
     images = [(file, model.preprocess.read(file)) for file in files or []]
     views = look(subject, methods, images, data, target, layer, opacity)

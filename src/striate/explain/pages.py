@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from striate.errors import UsageError
 from striate.explain import deconvnet as zf
 from striate.explain.embedding import embed, neighbour_panels, neighbours, plane, scatter
 from striate.explain.filters import feature_panels, features, filter_panel, filters
@@ -48,6 +49,12 @@ def batches(subject: Subject, data: Pictures, rows: Sequence[int] | None = None)
 def spread(n: int, most: int) -> list[int]:
     """At most so many of n numbers, from all over."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)).tolist()
+
+
+def _classes(data: Pictures, rows: Sequence[int]) -> list[int]:
+    if data.labels.ndim != 1:
+        raise UsageError("images with several labels have no class of their own to compare by")
+    return [int(y) for y in data.labels[list(rows)]]
 
 
 def filter_page(subject: Subject, layer: str | None) -> View:
@@ -147,7 +154,7 @@ def embedding_page(subject: Subject, data: Pictures, how: str = "tsne") -> View:
     points = embed(subject.module, batches(subject, data, rows))
     places = plane(points, how)
     pictures = [to_pixels(p) for p in data.read(rows).numpy()]
-    labels = [int(y) for y in data.labels[rows]]
+    labels = _classes(data, rows)
     picture = scatter(places, pictures, labels, subject.classes)
     facts = {"images": len(rows), "dimensions": points.shape[1], "how": how}
     return View(picture, facts, {"features": points, "places": places, "labels": np.array(labels)})
@@ -158,7 +165,7 @@ def neighbour_page(subject: Subject, data: Pictures, shown: int = 10) -> View:
     rows = spread(len(data), EMBEDDED)
     near = neighbours(embed(subject.module, batches(subject, data, rows)))
     pictures = [to_pixels(p) for p in data.read(rows).numpy()]
-    names = [subject.classes[int(y)] for y in data.labels[rows]]
+    names = [subject.classes[y] for y in _classes(data, rows)]
     panels = neighbour_panels(near, pictures, names, spread(len(rows), shown))
     return View(
         sheet(panels, 2, 420, "An image and its nearest in feature space"),
@@ -170,6 +177,6 @@ def neighbour_page(subject: Subject, data: Pictures, shown: int = 10) -> View:
 def health_page(subject: Subject, data: Pictures) -> View:
     """Gradients and activations over some images."""
     rows = spread(len(data), EXAMINED)
-    labels = torch.from_numpy(np.asarray(data.labels[rows], np.int64))
+    labels = torch.tensor(_classes(data, rows))
     look = health(subject.module, zip(batches(subject, data, rows), labels.split(BATCH), strict=True))
     return View(health_chart(look), look.to_json())

@@ -21,6 +21,7 @@ class Subject:
     classes: Sequence[str]
     normalise: Callable[[Tensor], Tensor]
     shape: tuple[int, int, int] = (3, 224, 224)
+    several: bool = False  # labels an image: each has a probability of its own
 
     def class_number(self, word: str | None) -> int | None:
         """The number of a class named by its name or number; raises UsageError with the nearest names."""
@@ -36,11 +37,8 @@ class Subject:
         """The predicted class of one normalised image and its probability."""
         with asked(self.module) as net, torch.no_grad():
             logits = logits_of(net, images_of(net, x))[0].float()
-        p = (
-            logits.softmax(0)
-            if len(logits) > 1
-            else torch.stack((1 - logits.sigmoid(), logits.sigmoid()))[:, 0]
-        )
+        both = torch.cat((-logits, logits)) if len(logits) == 1 else logits
+        p = both.sigmoid() if self.several or len(logits) == 1 else both.softmax(0)
         return self.classes[int(p.argmax())], float(p.max())
 
 
