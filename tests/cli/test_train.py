@@ -34,6 +34,7 @@ ANOTHER: dict[str, Any] = {  # a value for each field that isn't its default, as
     "unfreeze": ("2", 2),
     "gradual": (True, True),
     "layer_decay": ("0.7", 0.7),
+    "freeze_norms": (False, False),
     "l2_sp": ("0.1", 0.1),
     "compare_scratch": (True, True),
     "epochs": ("3", 3),

@@ -43,6 +43,7 @@ class Engine:
         scale = 1 / (255 * torch.tensor(std, device=self.device))
         self._scale = scale.view(1, -1, 1, 1)
         self._shift = (-torch.tensor(mean, device=self.device) * 255 * scale).view(1, -1, 1, 1)
+        self.steady_norms = False  # all batch norms keep their statistics
         self.spread: nn.Module | None = None  # what runs a training step where several processes share it
 
     def like(self, module: nn.Module) -> "Engine":
@@ -92,6 +93,10 @@ class Engine:
         self.twin.train()
         for m in frozen(self.twin):
             m.eval()
+        if self.steady_norms:
+            for m in self.twin.modules():
+                if isinstance(m, nn.modules.batchnorm._BatchNorm):
+                    m.eval()
 
 
 def all_heads(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:

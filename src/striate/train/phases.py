@@ -30,7 +30,6 @@ from striate.zoo.network import ZooNet
 
 HEAD_LR = 3e-3  # of AdamW on standardised features
 NEED_WEIGHTS = ("freeze", "head", "unfreeze", "gradual", "l2_sp", "compare_scratch")
-SCRATCH = "scratch"  # folder, in that of the run, of the run without the weights
 HIDDEN = 256  # width of the MLP head
 Metrics = dict[str, float]
 

@@ -44,6 +44,9 @@ class Recipe(BaseModel):
     layer_decay: float = Field(
         0.5, gt=0, le=1, description="with weights: learning rate of a stage in units of the next one's"
     )
+    freeze_norms: bool = Field(
+        True, description="with weights: batch norms keep their statistics, in what is trained too"
+    )
     l2_sp: float = Field(0.0, ge=0, description="pull towards the weights that training started from")
     compare_scratch: bool = Field(False, description="train the same network without the weights as well")
     epochs: int = Field(10, ge=1, le=1_000_000, description="passes over the training split")

@@ -1,5 +1,6 @@
 """`report.html`: one page, with nothing to load from elsewhere, that tells how a run went."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ def _story(run: "Run", data: "DataSet") -> dict[str, Any]:
         outcome = _labels(evaluation, SPLITS[split])
     else:
         said = findings(evaluation, SPLITS[split], history, run.summary.get("best_epoch"))
+        said += phases_told(run)
         pictures = inside.inside(model, images, evaluation, evaluation.mistakes(SHOWN_MISTAKES))
         outcome = {"findings": said, **_classes(evaluation), **_calibration(evaluation), **pictures}
     anatomy, drawing, trouble = _take_apart(model.module, model.input_shape)
@@ -80,7 +82,8 @@ def _story(run: "Run", data: "DataSet") -> dict[str, Any]:
         "summary": run.summary,
         "split": SPLITS[split],
         "evaluation": evaluation,
-        "charts": [(title, Markup(svg)) for title, svg in curves(history)],
+        "charts": [(title, Markup(svg)) for title, svg in curves(history, run.scratch)],
+        "scratch": run.scratch,
         **outcome,
         "mistakes": _mistakes(images, evaluation),
         "wrong": len(evaluation.mistakes()),
@@ -223,24 +226,48 @@ def matrix(evaluation: "Evaluation") -> list[tuple[str, list[tuple[int, int]]]]:
     ]
 
 
-def curves(history: list[dict[str, float]]) -> list[tuple[str, str]]:
-    """Loss, accuracy and learning rate by epoch, as (title, SVG)."""
+def phases_told(run: "Run") -> list[str]:
+    """How training went on from weights that were there: the head's epochs, and the same without the weights."""
+    head = sum(row.get("phase") == 1 for row in run.history)
+    after = (
+        f"; from {head + 1} on, the last {run.recipe.unfreeze} stages too" if head < len(run.history) else ""
+    )
+    said = [f"Up to epoch {head} the head was trained alone, on features of the frozen network{after}."] * (
+        head > 0
+    )
+    scratch = run.summary.get("scratch")
+    if scratch and scratch["test_accuracy"] is not None and run.summary["test_accuracy"] is not None:
+        said.append(
+            f"From scratch, the same network reached {percent(scratch['test_accuracy'])} of the test images in "
+            f"{count(scratch['epochs'])} epochs and {scratch['train_seconds']:.1f} s; from the weights, "
+            f"{percent(run.summary['test_accuracy'])} in {run.summary['train_seconds']:.1f} s."
+        )
+    return said
+
+
+def curves(
+    history: list[dict[str, float]], scratch: Sequence[dict[str, float]] = ()
+) -> list[tuple[str, str]]:
+    """Loss, accuracy and learning rate by epoch, as (title, SVG), beside a run `scratch` without the weights."""
     if not history:
         return []
 
-    def line(name: str, column: str, style: str) -> Line:
-        return Line(name, [(row["epoch"], row.get(column, float("nan"))) for row in history], style)
+    def line(name: str, column: str, style: str, rows: Sequence[dict[str, float]] = history) -> Line:
+        return Line(name, [(row["epoch"], row.get(column, float("nan"))) for row in rows], style)
 
     def both(column: str) -> list[Line]:
-        return [
+        lines = [
             line("training", f"train_{column}", "training"),
             line("validation", f"val_{column}", "validation"),
         ]
+        return lines + [line("from scratch, validation", f"val_{column}", "scratch", scratch)] * bool(scratch)
 
-    loss = line_chart("Loss", both("loss"), "epoch", "cross-entropy in nats", lambda y: f"{y:.4g}", log=True)
-    accuracy = line_chart("Accuracy", both("accuracy"), "epoch", "share", lambda y: f"{100 * y:.4g} %")
+    head = sum(row.get("phase") == 1 for row in history)
+    epoch = f"epoch, up to {head} the head alone" if 0 < head < len(history) else "epoch"
+    loss = line_chart("Loss", both("loss"), epoch, "cross-entropy in nats", lambda y: f"{y:.4g}", log=True)
+    accuracy = line_chart("Accuracy", both("accuracy"), epoch, "share", lambda y: f"{100 * y:.4g} %")
     rate = line_chart(
-        "Learning rate", [line("learning rate", "lr", "rate")], "epoch", "step size", "{:.3g}".format
+        "Learning rate", [line("learning rate", "lr", "rate")], epoch, "step size", "{:.3g}".format
     )
     return [("Loss (nats)", loss), ("Accuracy", accuracy), ("Learning rate", rate)]
 

@@ -25,6 +25,7 @@ from striate.train.metrics import Evaluation
 from striate.train.optim import default_lr
 from striate.train.recipe import Recipe, recipe
 
+SCRATCH = "scratch"  # folder inside a run's, of the run without the weights that it started from
 FINE = 0.1  # of the usual learning rate, where training starts from trained weights
 
 
@@ -57,6 +58,11 @@ class Run:
             return []
         with path.open(newline="", encoding="utf-8") as f:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(f)]
+
+    @property
+    def scratch(self) -> list[dict[str, float]]:
+        """The epochs of the same network without the weights that it started from, where that was asked for."""
+        return Run(self.folder / SCRATCH).history
 
     @property
     def summary(self) -> dict[str, Any]:

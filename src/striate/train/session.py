@@ -33,7 +33,7 @@ from striate.train.labels import LabelEvaluation
 from striate.train.loop import Loop
 from striate.train.metrics import Evaluation
 from striate.train.recipe import Recipe, recipe, to_yaml
-from striate.train.run import Run, effective, environment, open_data
+from striate.train.run import SCRATCH, Run, effective, environment, open_data
 from striate.train.saver import Saver
 from striate.transfer.weights import Pretrained
 
@@ -170,7 +170,7 @@ def _go(
 
 def _train_from_scratch(run: Run, recipe: Recipe, data: DataSet, listeners: Sequence[Listener]) -> None:
     """The same network, data and epochs without the weights, as a run inside the run's folder."""
-    folder = run.folder / phases.SCRATCH
+    folder = run.folder / SCRATCH
     if not (folder / "summary.json").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         train(phases.from_scratch(recipe, data), folder, listeners, report=False)
@@ -205,7 +205,10 @@ def _hooks(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> list
 
 
 def _engine(model: Model, recipe: Recipe) -> Engine:
-    return Engine(model.module, model.preprocess.mean, model.preprocess.std, recipe.device, recipe.precision)
+    mean, std = model.preprocess.mean, model.preprocess.std
+    engine = Engine(model.module, mean, std, recipe.device, recipe.precision)
+    engine.steady_norms = recipe.starts_trained and recipe.freeze_norms
+    return engine
 
 
 def _fresh_model(recipe: Recipe, data: DataSet, found: Pretrained | None = None) -> Model:
