@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import random
 import re
 import socket
 import threading
@@ -77,7 +78,11 @@ def test_r4_size_at_the_limit(fake, size: int, status: int) -> None:
 
 
 def test_r4_lengths_that_lie(fake) -> None:
-    endless = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 40
+    endless = (
+        HEAD
+        + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 40
+    )
     before = fake.memory()
     assert b" 413 " in fake.raw(endless).partition(b"\r\n")[0]
     assert fake.memory() < before + (8 << 20)
@@ -122,7 +127,12 @@ def test_r11_headers_without_end(fake) -> None:
 
 def test_r12_chunks_of_one_byte(fake) -> None:
     before = fake.memory()
-    body = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
+    body = (
+        HEAD
+        + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"1\r\nx\r\n" * 50_000
+        + b"0\r\n\r\n"
+    )
     assert re.match(rb"HTTP/1.1 (4\d\d)", fake.raw(body))
     assert fake.memory() < before + (32 << 20)
 
@@ -225,3 +235,17 @@ def test_r39_names_of_files_stay_names(fake, picture) -> None:
     assert reply.status == 200
     assert "\x1b" not in fake.log.read_text()
     assert reply.headers["content-type"] == "application/json"
+
+
+def test_r40_noise_on_the_wire(fake, picture) -> None:
+    """A good request with bytes changed, lost and doubled: nothing but answers below 500."""
+    body = picture(1)
+    good = HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+    rng = random.Random(0)
+    for _ in range(80):
+        noisy = bytearray(good)
+        for _ in range(rng.randint(1, 8)):
+            at = rng.randrange(len(noisy))
+            noisy[at : at + rng.randint(0, 3)] = rng.randbytes(rng.randint(0, 5))
+        status = re.match(rb"HTTP/1.1 (\d+)", fake.raw(bytes(noisy), timeout=0.2))
+        assert status is None or int(status[1]) < 500, bytes(noisy)

@@ -106,7 +106,9 @@ def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
     @app.post("/predict", openapi_extra=PREDICT)
     async def predict(
         request: Request,
-        model: str | None = Query(None, description="name; default: the first"),
+        model: str | None = Query(
+            None, description="name; default: the first", json_schema_extra={"enum": list(store.models)}
+        ),
         top: int = Query(5, ge=1, le=1000, description="how many classes to name"),
     ) -> JSONResponse:
         found = await pictures_of(request, store.settings.max_images)

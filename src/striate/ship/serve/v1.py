@@ -1,10 +1,10 @@
 """TensorFlow Serving's REST: `instances` or `inputs`, arrays of pixels (h, w, c) or {"b64": ...} of a picture."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 
 from striate.ship.graph import INPUT, OUTPUT
 from striate.ship.serve.answer import answer
@@ -34,15 +34,17 @@ PREDICT: dict[str, Any] = {
 
 def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRouter:
     """The routes below /v1."""
+    known = {"enum": list(store.models)}  # so that the description names what is served
+    Name = Annotated[str, Path(json_schema_extra=known)]
     routes = APIRouter(prefix="/v1", tags=["TensorFlow Serving"], responses=responses)
 
-    def check(model: str, version: str) -> None:
+    def check(model: Name, version: str) -> None:
         if version and version != store.get(model).live.version:
             raise Refusal(404, "unknown_version", "no such version of this model is served")
 
     @routes.post("/models/{model}:predict", openapi_extra=PREDICT)
     @routes.post("/models/{model}/versions/{version}:predict", openapi_extra=PREDICT)
-    async def predict(request: Request, model: str, version: str = "") -> dict[str, Any]:
+    async def predict(request: Request, model: Name, version: str = "") -> dict[str, Any]:
         store.get(model)
         check(model, version)
         told = await json_of(request)
@@ -55,7 +57,7 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
 
     @routes.get("/models/{model}")
     @routes.get("/models/{model}/versions/{version}")
-    async def status(model: str, version: str = "") -> dict[str, Any]:
+    async def status(model: Name, version: str = "") -> dict[str, Any]:
         served = store.get(model)
         check(model, version)
         state = "AVAILABLE" if served.ready else "LOADING"
@@ -64,7 +66,7 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
         return {"model_version_status": [{"version": number, "state": state, "status": ok}]}
 
     @routes.get("/models/{model}/metadata")
-    async def metadata(model: str) -> dict[str, Any]:
+    async def metadata(model: Name) -> dict[str, Any]:
         live = store.get(model).live
         c, k = live.predictor.preprocess.channels, len(live.predictor.classes)
         signature = {

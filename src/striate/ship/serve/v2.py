@@ -8,10 +8,10 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from striate import __version__
 from striate.ship.graph import INPUT, OUTPUT
@@ -59,6 +59,8 @@ INFER: dict[str, Any] = {
 
 def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRouter:
     """The routes below /v2."""
+    known = {"enum": list(store.models)}  # so that the description names what is served
+    Name = Annotated[str, Path(json_schema_extra=known)]
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], responses=responses)
 
     @routes.get("")
@@ -77,12 +79,12 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
 
     @routes.get("/models/{model}")
     @routes.get("/models/{model}/versions/{version}")
-    async def metadata(model: str, version: str = "") -> dict[str, Any]:
+    async def metadata(model: Name, version: str = "") -> dict[str, Any]:
         return _metadata(_version(store.get(model), version))
 
     @routes.get("/models/{model}/ready")
     @routes.get("/models/{model}/versions/{version}/ready")
-    async def model_ready(model: str, version: str = "") -> dict[str, Any]:
+    async def model_ready(model: Name, version: str = "") -> dict[str, Any]:
         served = store.get(model)
         if not served.ready:
             raise starting()
@@ -90,7 +92,7 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
 
     @routes.post("/models/{model}/infer", openapi_extra=INFER)
     @routes.post("/models/{model}/versions/{version}/infer", openapi_extra=INFER)
-    async def infer(request: Request, model: str, version: str = "") -> Response:
+    async def infer(request: Request, model: Name, version: str = "") -> Response:
         served = _version(store.get(model), version)
         told, binary = await _parts(request)
         pictures = _pictures(told, binary, served)
