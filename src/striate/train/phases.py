@@ -160,7 +160,7 @@ def _head_phase(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) ->
     state = State(recipe.head_epochs, 1)
     tell(listeners, "on_start", state)
     rows: list[Metrics] = []
-    for metrics in _fit(loop, model, train, val):
+    for metrics in fit_head(loop, model, train, val):
         now = time.perf_counter()
         figures = {"images_per_second": len(train) / (now - began), "seconds": now - began}
         rows.append({"epoch": len(rows) + 1, **metrics, **figures, "phase": 1})
@@ -170,7 +170,7 @@ def _head_phase(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) ->
     _keep(run, loop, model, rows)
 
 
-def _fit(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[Metrics]:
+def fit_head(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[Metrics]:
     """Train the head in place, and tell how each epoch went."""
     kind, data, outputs = loop.recipe.head, loop.data, model.outputs
     if kind not in ("logistic", "knn"):
