@@ -50,8 +50,6 @@ TIMM = [
             ("resnext50_32x4d", "resnext50_32x4d"),
             ("resnext101_32x4d", "resnext101_32x4d"),
             ("resnext101_32x8d", "resnext101_32x8d"),
-            ("seresnet18", "seresnet18"),
-            ("seresnet34", "seresnet34"),
             ("seresnet50", "seresnet50"),
             ("seresnet101", "seresnet101"),
             ("seresnet152", "seresnet152"),

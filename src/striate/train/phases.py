@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ from striate.zoo.network import ZooNet
 
 HEAD_LR = 3e-3  # of AdamW on standardised features
 NEED_WEIGHTS = ("freeze", "head", "unfreeze", "gradual", "l2_sp", "compare_scratch")
+HEAD_STEPS = 24  # at most about so many an epoch: many features make larger batches
 HIDDEN = 256  # width of the MLP head
 Metrics = dict[str, float]
 
@@ -174,7 +176,8 @@ def fit_head(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[M
     """Train the head in place, and tell how each epoch went."""
     kind, data, outputs = loop.recipe.head, loop.data, model.outputs
     if kind not in ("logistic", "knn"):
-        yield from _descend(loop, model, train, val)
+        with _few_threads(train):
+            yield from _descend(loop, model, train, val)
         return
     if data.several or outputs < 2 or train.ndim != 2:
         raise UsageError(
@@ -204,14 +207,15 @@ def _descend(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[M
     x, v = ((t.to(device) - mean.view(shape)) / std.view(shape) if len(t) else t for t in (train, val))
     labels = torch.from_numpy(loop.data.train.labels).to(device)
     weights = None if loop.weights is None else loop.weights.to(device)
-    optimiser = torch.optim.AdamW(tail.parameters(), HEAD_LR, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(tail.parameters(), HEAD_LR, weight_decay=recipe.weight_decay, fused=True)
     generator = torch.Generator().manual_seed(recipe.seed)
-    steps = recipe.head_epochs * -(-len(x) // recipe.batch_size)
+    batch = max(recipe.batch_size, len(x) // HEAD_STEPS)
+    steps = recipe.head_epochs * -(-len(x) // batch)
     best: tuple[list[float], dict[str, Tensor]] = ([], {})
     done = 0
     for _ in range(recipe.head_epochs):
         tail.train()
-        for rows in torch.randperm(len(x), generator=generator).to(device).split(recipe.batch_size):
+        for rows in torch.randperm(len(x), generator=generator).to(device).split(batch):
             optimiser.param_groups[0]["lr"] = HEAD_LR * factor("one-cycle", done / steps, recipe.warmup, 1)
             w = None if weights is None else weights[rows]
             loop.criterion(tail(x[rows]), labels[rows], w).backward()
@@ -225,6 +229,17 @@ def _descend(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[M
         yield metrics
     tail.load_state_dict(best[1])
     fold(first, mean, std)
+
+
+@contextmanager
+def _few_threads(x: Tensor) -> Iterator[None]:
+    """One thread where features are vectors: a step is so short that threads would mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if x.ndim == 2 else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()
