@@ -15,13 +15,17 @@ MAY_USE = {
     "zoo": {"layers"},
     "anatomy": {"layers", "diagram", "zoo"},
     "data": set(),
-    "transfer": {"layers", "zoo", "anatomy"},
+    "transfer": {"layers", "zoo", "anatomy", "data"},
     "explain": {"layers", "diagram", "zoo", "anatomy"},
-    "plan": {"diagram", "zoo"},
+    "plan": {"diagram", "zoo", "transfer"},
     "train": {"layers", "diagram", "zoo", "anatomy", "explain", "data", "transfer", "plan"},
     "net": {"plan", "train"},
+    "tune": {"train"},
+    "ship": {"layers", "data", "plan", "train", "net"},
     "__main__": {"cli"},
-    "cli": {"layers", "diagram", "zoo", "anatomy", "explain", "data", "transfer", "plan", "train", "net"},
+    "cli": {
+        "layers", "diagram", "zoo", "anatomy", "explain", "data", "transfer", "plan", "train", "net", "tune", "ship",
+    },
 }  # fmt: skip
 
 
