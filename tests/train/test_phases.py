@@ -11,7 +11,7 @@ import torch
 
 from striate.data import make_shapes
 from striate.errors import UsageError
-from striate.train import Run, checkpoint, load, recipe, resume, train
+from striate.train import Run, checkpoint, load, pretrained, recipe, resume, train
 from striate.train.events import Listener
 from striate.train.loop import Interrupted
 from striate.train.phases import Thaw
@@ -53,6 +53,32 @@ def run(shapes, weights, output, listeners=(), **more):
 
 def values(module, prefix):
     return {k: v.clone() for k, v in module.state_dict().items() if k.startswith(prefix)}
+
+
+def test_published_weights_are_a_model_at_once(shared_data, tmp_path):
+    with zipfile.ZipFile(shared_data / "imagenet-samples-250.zip") as z:
+        photos = [z.extract(name, tmp_path) for name in ("n01440764_tench.JPEG", "n01514859_hen.JPEG")]
+    model = pretrained("mobilenet_v2", shared_data / "weights" / "mobilenet_v2_imagenet.weights.h5")
+    again = load(model.save(tmp_path / "mobilenet.safetensors"))
+    assert [answer["label"] for answer in again.predict(photos)] == ["tench", "hen"]
+    assert again.origin["arguments"] == {"padding": "same", "bn_eps": 1e-3}
+
+
+def test_curves_and_words_of_both_phases(shapes, weights, tmp_path):
+    from striate.train.report import curves, phases_told, write_report
+
+    done = run(shapes, weights, tmp_path / "run", unfreeze=1, compare_scratch=True)
+    head, outcome = phases_told(done)
+    assert head == (
+        "Up to epoch 4 the head was trained alone, on features of the frozen network; "
+        "from 5 on, the last stage too."
+    )
+    assert outcome.startswith("From scratch, the same network reached ")
+    page = write_report(done).read_text(encoding="utf-8")
+    assert "from scratch, validation" in page
+    charts = dict(curves(done.history, done.scratch))
+    assert charts["Accuracy"].count('class="scratch"') == 1
+    assert charts["Learning rate"].count('class="scratch"') == 0
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "logistic", "knn"])

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -54,6 +55,18 @@ def start(recipe: Recipe) -> Pretrained | None:
         )
     path = find_weights(recipe.model, recipe.weights, offline=recipe.offline)
     return load_weights(recipe.model, path, in_chans=recipe.in_chans)
+
+
+def pretrained(network: str, weights: str | Path | None = None, offline: bool = False) -> Model:
+    """The zoo's `network` ready to use as its weights came: a file, a published tag, or None for the default.
+
+    `.predict(files)` labels pictures, `.save(path)` makes a model file that every verb takes.
+    """
+    path = find_weights(network, None if weights is None else str(weights), offline=offline)
+    found = load_weights(network, path)
+    module, origin = found.module, {"kind": "zoo", "name": network, "arguments": found.arguments}
+    classes = found.classes or tuple(map(str, range(module.num_classes)))
+    return Model(module, origin, found.preprocess.shape, module.num_classes, classes, found.preprocess)
 
 
 def prepared(recipe: Recipe, found: Pretrained | None) -> Preprocess | None:

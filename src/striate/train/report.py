@@ -229,9 +229,8 @@ def matrix(evaluation: "Evaluation") -> list[tuple[str, list[tuple[int, int]]]]:
 def phases_told(run: "Run") -> list[str]:
     """How training went on from weights that were there: the head's epochs, and the same without the weights."""
     head = sum(row.get("phase") == 1 for row in run.history)
-    after = (
-        f"; from {head + 1} on, the last {run.recipe.unfreeze} stages too" if head < len(run.history) else ""
-    )
+    last = "the last stage" if run.recipe.unfreeze == 1 else f"the last {run.recipe.unfreeze} stages"
+    after = f"; from {head + 1} on, {last} too" if head < len(run.history) else ""
     said = [f"Up to epoch {head} the head was trained alone, on features of the frozen network{after}."] * (
         head > 0
     )
