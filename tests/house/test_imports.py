@@ -38,3 +38,15 @@ def test_layers_import_torch_alone():
 
 def test_reading_data_does_not_import_torchs_friends():
     assert imported("import striate.data") == "[]"
+
+
+def test_nobody_is_told_that_openvino_is_used():
+    """Its import and its converter send events, unless their sender is out of reach."""
+    pytest.importorskip("openvino")
+    code = (
+        "import striate, sys, openvino.tools.ovc as o; print(type(o.telemetry).__module__, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip().splitlines()[-1] == "openvino.tools.ovc.telemetry_stub"
