@@ -46,7 +46,7 @@ def server(tmp_path, monkeypatch):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
-        threading.Thread(target=http_server.serve_forever, daemon=True).start()
+        threading.Thread(target=http_server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{http_server.server_port}/"
 
         def moved(network):
