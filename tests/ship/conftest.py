@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,11 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     told = {"data": "digits", "model": "lenet5", "epochs": 3, "device": "cpu"}
-    return train(recipe(told), tmp_path_factory.mktemp("ship") / "run", report=False)
+    run = train(recipe(told), tmp_path_factory.mktemp("ship") / "run", report=False)
+    model = run.model()  # a crop, so that a picture that is cut twice shows
+    model.preprocess = replace(model.preprocess, resize="crop", crop_pct=0.9)
+    model.save(run.folder / "model.safetensors")
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import pytest
 
 import striate
 from striate.errors import DataError, UsageError
-from striate.ship import Predictor, engines, load
+from striate.ship import Predictor, engines, formats, load
+from striate.ship.convert import converted
 from striate.ship.predictor import load_for
 from striate.train import Run
 
@@ -27,6 +28,20 @@ def test_every_engine_gives_the_probabilities_of_evaluation(run: Run, engine: st
     got = load(run.folder, engine).probabilities(pixels.numpy())
     tolerance = 1e-5 if engines.cores() and not _bf16() else 2e-2
     assert np.abs(got - expected).max() < tolerance
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino", "torch"])
+def test_an_exported_file_cuts_a_picture_once(
+    run: Run, predictor: Predictor, to: str, tmp_path: Path
+) -> None:
+    kind = formats.FORMATS[to]
+    path = tmp_path / f"m{kind.suffixes[0]}"
+    kind.write(run.model(), converted(run.model(), run.folder / "model.safetensors"), path)
+    x = np.random.default_rng(0).integers(0, 256, (5, 40, 70), dtype=np.uint8)
+    expected = np.stack([p.probabilities for p in predictor(x[..., None])])
+    got = load(path)
+    assert np.abs(np.stack([p.probabilities for p in got(x[..., None])]) - expected).max() < 1e-5
+    assert np.abs(kind.open(path).call(x[..., None]) - expected).max() < 1e-5
 
 
 def _bf16() -> bool:

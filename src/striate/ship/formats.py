@@ -1,6 +1,7 @@
 """Three kinds of file, each written from the same model and read again by the runtime it is for."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,21 @@ def _open_torch(path: Path) -> Opened:
             return module(torch.from_numpy(np.ascontiguousarray(images))).numpy()
 
     return Opened(path, _checked(found, path), call, f"torch {torch.__version__}")
+
+
+def open_answer(path: Path) -> Call:
+    """The half of a `.pt2` that answers, for pixels that were cut to size.    uint8 (n, c, *size) -> (n, k)"""
+    import torch
+
+    with warnings.catch_warnings():  # of torch about itself
+        warnings.simplefilter("ignore")
+        answer = torch.export.unflatten(torch.export.load(path)).get_submodule("answer")
+
+    def call(pixels: NDArray[np.uint8]) -> Probabilities:
+        with torch.inference_mode():
+            return answer(torch.from_numpy(np.ascontiguousarray(pixels)).float()).numpy()
+
+    return call
 
 
 def _checked(found: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

@@ -57,15 +57,15 @@ class Fit(nn.Module):
     def __init__(self, preprocess: Preprocess) -> None:
         super().__init__()
         self.size, self.mode, self.crop_pct = preprocess.size, preprocess.resize, preprocess.crop_pct
-        self.reach, self.kernel = KERNELS[preprocess.interpolation]
+        self.reach, self.kernel, self.kind = KERNELS[preprocess.interpolation]
         self.register_buffer("powers", 2.0 ** torch.arange(1, MAX_SHIFT + 1))
 
     def forward(self, images: Tensor) -> Tensor:
         h, w = images.shape[1:3]
         rows, columns = self._spans(h, w)
         x = images.permute(0, 3, 1, 2).float()  # (n, c, h, w)
-        x = _eight_bits(x @ self._weights(w, self.size[1], columns).T)  # (n, c, h, tw)
-        return _eight_bits(self._weights(h, self.size[0], rows) @ x)  # (n, c, th, tw)
+        x = _weighted(x, self._weights(w, self.size[1], columns))  # (n, c, h, tw)
+        return _weighted(x.mT, self._weights(h, self.size[0], rows)).mT  # (n, c, th, tw)
 
     def _spans(self, h: int, w: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Of rows and of columns: first and number taken of the source, first and number filled of ours."""
@@ -85,41 +85,59 @@ class Fit(nn.Module):
     def _weights(self, source: int, target: int, span: tuple[Tensor, ...]) -> Tensor:
         """What each pixel of ours takes of each of the source, rounded as in training.    (target, source)
 
-        Distances are whole numbers over a common one, so that float32 holds them; rows of a black bar are zero.
+        Rows of a black bar are zero.
         """
-        first, taken, start, filled = span
-        j = torch.arange(source).float() - first
-        i = torch.arange(target).float()[:, None] - start
-        distance = torch.abs((2 * j + 1) * filled - (2 * i + 1) * taken)
+        first, taken, start, filled = (s.to(self.kind) for s in span)
+        j = torch.arange(source).to(self.kind) - first
+        i = torch.arange(target).to(self.kind)[:, None] - start
+        distance = torch.abs((2 * j + 1) * filled - (2 * i + 1) * taken)  # whole numbers: float32 holds them
         one = 2 * torch.maximum(taken, filled)
         used = (j >= 0) & (j < taken) & (i >= 0) & (i < filled) & (distance < self.reach * one)
-        share = torch.where(used, self.kernel(distance / one), 0.0)
-        share = share / torch.where(used.any(1, keepdim=True), share.sum(1, keepdim=True), 1.0)
-        unit = torch.where(share.max() * self.powers < WEIGHT_LIMIT, self.powers, 1.0).max()
-        return torch.sign(share) * torch.floor(torch.abs(share) * unit + 0.5) / unit
+        height = torch.where(used, self.kernel(distance, one), 0.0)
+        total = torch.where(used.any(1, keepdim=True), height.sum(1, keepdim=True), 1.0)
+        unit = torch.where((height / total).max() * self.powers < WEIGHT_LIMIT, self.powers, 1.0).max()
+        return (torch.sign(height) * _nearest(torch.abs(height) * unit, total) / unit).float()
 
 
-def _triangle(x: Tensor) -> Tensor:
-    return 1 - x
+def _triangle(x: Tensor, one: Tensor) -> Tensor:
+    return one - x
 
 
-def _cubic(x: Tensor) -> Tensor:
+def _cubic(x: Tensor, one: Tensor) -> Tensor:
     """Keys' cubic with a = -1/2."""
+    x = x / one
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return torch.where(x < 1, near, far)
 
 
-KERNELS = {"bilinear": (1, _triangle), "bicubic": (2, _cubic)}  # how far each reaches, and its height there
+KERNELS = {  # how far each reaches; its height, to any scale; the arithmetic that gives training's weights
+    "bilinear": (1, _triangle, torch.float32),
+    "bicubic": (2, _cubic, torch.float64),
+}
+
+
+def _nearest(n: Tensor, d: Tensor) -> Tensor:
+    """n / d, rounded, without the rounding of the division: of whole numbers in float32, exactly."""
+    q = torch.floor(n / d)
+    high = torch.floor(q / 256) * 256
+    rest = (n - high * d) - (q - high) * d
+    return q + torch.where(2 * rest >= d, 1.0, 0.0)
+
+
+def _weighted(x: Tensor, weights: Tensor) -> Tensor:
+    """Sums over the last axis, rounded and cut to 0..255, as training does after each of its two passes.
+
+    Eight bits by up to 22 don't fit in the 24 of float32: the high part of the weights is summed apart from the low.
+    """
+    high = torch.round(weights * 256) / 256
+    above, below = x @ high.T, x @ (weights - high).T
+    whole = torch.floor(above)
+    return torch.clamp(whole + torch.floor(above - whole + below + 0.5), 0, 255)
 
 
 def _near(x: Tensor) -> Tensor:
     return torch.clamp(torch.floor(x + TIE), min=1)
-
-
-def _eight_bits(x: Tensor) -> Tensor:
-    """Rounded and cut to 0..255, as after each of the two passes over an 8-bit image."""
-    return torch.clamp(torch.floor(x + 0.5), 0, 255)
 
 
 def _scalar(n: int) -> Tensor:
