@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from striate import zoo
 from striate.data import make_shapes
 from striate.errors import UsageError
 from striate.train import Run, checkpoint, load, pretrained, recipe, resume, train
@@ -16,7 +17,7 @@ from striate.train.events import Listener
 from striate.train.loop import Interrupted
 from striate.train.phases import Thaw
 from striate.train.session import rehearse
-from striate.transfer import load_weights
+from striate.transfer import load_weights, save_weights
 
 QUICK = {
     "img_size": 32,
@@ -232,6 +233,16 @@ def test_stopped_and_gone_on_with_is_the_straight_run(more, shapes, weights, tmp
     assert [row["epoch"] for row in stopped.history] == [row["epoch"] for row in straight.history]
 
 
+def test_a_convolution_that_scores_is_trained_on_maps(shapes, tmp_path):
+    net = zoo.build("squeezenet1_1")
+    path = save_weights(net, "squeezenet1_1", "torchvision", tmp_path / "a.safetensors")
+    done = run(shapes, str(path), tmp_path / "run", model="squeezenet1_1", freeze="features")
+    assert done.evaluate(split="val").loss == pytest.approx(
+        max(done.history, key=lambda r: (r["val_accuracy"], -r["val_loss"]))["val_loss"], rel=1e-3
+    )
+    assert torch.equal(done.model().module.stem.conv1.weight, net.stem.conv1.weight)
+
+
 def test_compare_scratch(shapes, weights, tmp_path):
     done = run(shapes, weights, tmp_path / "run", freeze="features", compare_scratch=True)
     scratch = Run.open(done.folder / "scratch")
@@ -265,11 +276,18 @@ def test_classes_that_the_weights_know_keep_their_head(shared_data, weights, tmp
         ({"compare_scratch": True}, "--compare-scratch is for"),
         ({"weights": "W", "head": "knn"}, "--head knn is fitted to frozen features"),
         ({"weights": "W", "model": "INPUT => FC(3)"}, "are for networks of the zoo"),
+        (
+            {"weights": "W", "freeze": "features", "head": "knn", "two": True},
+            "--head knn chooses one class of several",
+        ),
         ({"weights": "nowhere.h5"}, "no file of weights at nowhere"),
     ],
 )
 def test_what_can_not_be(fields, says, shapes, weights, tmp_path):
     fields = {k: weights if v == "W" else v for k, v in fields.items()}
+    if fields.pop("two", False):
+        shapes = shutil.copytree(shapes, tmp_path / "two", ignore=shutil.ignore_patterns("circle"))
+        fields["loss"] = "binary-cross-entropy"
     with pytest.raises(UsageError, match=says):
         train(recipe({"data": str(shapes), "model": "resnet8", **QUICK, **fields}), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -28,7 +28,7 @@ from striate.transfer.features import Features
 from striate.transfer.heads import attach, fold, logistic, moments, nearest_neighbours, replace_scorer
 from striate.transfer.parts import base_and_tail, thaw
 from striate.transfer.weights import Pretrained, load_weights
-from striate.zoo.network import ZooNet
+from striate.zoo.network import ZooNet, scorer
 
 HEAD_LR = 3e-3  # of AdamW on standardised features
 NEED_WEIGHTS = ("freeze", "head", "unfreeze", "gradual", "l2_sp", "compare_scratch")
@@ -83,6 +83,11 @@ def network(recipe: Recipe, data: DataSet, found: Pretrained, outputs: int) -> N
     module = found.module
     if found.classes != data.classes or outputs != module.num_classes:
         module.reset_head(outputs)
+    if recipe.head in ("logistic", "knn"):
+        vectors = isinstance(scorer(module.head)[1], nn.Linear)
+        if data.several or outputs < 2 or not vectors:
+            why = "chooses one class of several, by features that are vectors"
+            raise UsageError(f"--head {recipe.head} {why}", "--head linear")
     origin: dict[str, Any] = {"kind": "zoo", "name": recipe.model, "arguments": found.arguments}
     if recipe.head == "mlp":
         origin["head"] = {"kind": "mlp", "hidden": HIDDEN}
@@ -192,10 +197,6 @@ def fit_head(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[M
         with _few_threads(train):
             yield from _descend(loop, model, train, val)
         return
-    if data.several or outputs < 2 or train.ndim != 2:
-        raise UsageError(
-            f"--head {kind} chooses one class of several, by features that are vectors", "--head linear"
-        )
     labels = torch.from_numpy(data.train.labels)
     if kind == "logistic":
         _, tail = base_and_tail(model.module)

@@ -30,7 +30,7 @@ def extractor(
 
     def run(images: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return fast(prepare(images)).float().cpu()
+            return fast(prepare(images)).float().cpu().contiguous()
 
     return run
 
