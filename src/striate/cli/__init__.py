@@ -14,19 +14,21 @@ from striate.cli.common import Verbs, complain
 
 VERBS = (
     "train",
+    "tune",
     "evaluate",
     "predict",
     "explain",
     "report",
     "export",
-    "watch",
     "serve",
+    "watch",
     "anatomy",
     "diagram",
     "models",
     "data",
     "bench",
 )
+WITH_RECIPE = ("train", "tune")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def application(words: Sequence[str]) -> typer.Typer:
-    """Every verb; `train` gets its flags, which cost an import of pydantic, only when `words` asks for it."""
+    """Every verb; those of WITH_RECIPE get its flags, which cost an import of pydantic, only when `words` asks."""
     app = typer.Typer(
         cls=Verbs, add_completion=False, rich_markup_mode=None, callback=_root, subcommand_metavar="VERB ..."
     )
@@ -56,7 +58,7 @@ def application(words: Sequence[str]) -> typer.Typer:
         if isinstance(verb, typer.Typer):
             app.add_typer(verb, name=name)
         else:
-            app.command(name)(verb(spelled_out=name in words[:1]) if name == "train" else verb)
+            app.command(name)(verb(spelled_out=name in words[:1]) if name in WITH_RECIPE else verb)
     return app
 
 
