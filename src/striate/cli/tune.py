@@ -50,7 +50,7 @@ def _tune(
     debug: Debug = False,
     **fields: Any,
 ) -> None:
-    """Search the settings that train the best network; the winner is a run folder."""
+    """Search the settings that train the best network."""
     from striate.tune import axes, tune
     from striate.tune.study import PRUNERS, SAMPLERS
 

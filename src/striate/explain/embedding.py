@@ -15,6 +15,9 @@ from striate.explain.probe import asked, images_of, logits_of, record
 
 Points = NDArray[np.float32]
 
+ROUNDS = 500  # of t-SNE, the first 250 with its early exaggeration
+FEW = 1000  # points
+
 
 def embed(module: nn.Module, batches: Iterable[Tensor]) -> Points:
     """What enters the last dense layer, or the mean of the last maps where there is none.    -> (n, d)"""
@@ -52,6 +55,7 @@ def plane(points: Points, how: str = "pca", seed: int = 0) -> Points:
     """(n, d) -> (n, 2): the two directions of most variance, or t-SNE after 50 of them."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if how not in ("pca", "tsne"):
         raise UsageError(f"unknown way to a plane {how!r}", "pca or tsne")
@@ -61,7 +65,11 @@ def plane(points: Points, how: str = "pca", seed: int = 0) -> Points:
     kept = min(n, d, 2 if how == "pca" else 50)
     flat = PCA(kept, random_state=seed).fit_transform(points)
     if how == "tsne":
-        flat = TSNE(2, perplexity=min(30.0, (n - 1) / 3), init="pca", random_state=seed).fit_transform(flat)
+        # threads that wait for each other make a few hundred points slower
+        with threadpool_limits(1 if n < FEW else None):
+            flat = TSNE(
+                2, perplexity=min(30.0, (n - 1) / 3), init="pca", max_iter=ROUNDS, random_state=seed
+            ).fit_transform(flat)
     return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1]))).astype(np.float32) if flat.shape[1] < 2 else flat
 
 
