@@ -81,20 +81,16 @@ def same_network() -> Iterator[Callable[[nn.Module, Peer, tuple[int, ...]], None
             print(f"{dtype}: relative error of the logits {error:.1e}")
             assert error <= TOLERANCE[dtype]
             mine[dtype], theirs[dtype] = gradients(ours, peer, x)
-        rounding, _ = distance(
-            {key: grad.double() for key, grad in theirs[torch.float32].items()}, theirs[torch.float64]
-        )
+        error, where = distance(mine[torch.float64], theirs[torch.float64])
+        print(f"torch.float64: relative error of the gradients {error:.1e}, worst at {where}")
+        assert error <= TOLERANCE[torch.float64], where
         # Where the peer calls other kernels, rounding decides at the kinks of ReLU, and in single precision its own
-        # gradients are 1 % to 2 % from those in double precision: ours must not be further from it than that.
-        allowed = {
-            torch.float64: TOLERANCE[torch.float64],
-            torch.float32: max(TOLERANCE[torch.float32], 3 * rounding),
-        }
-        for dtype in TOLERANCE:
-            error, where = distance(mine[dtype], theirs[dtype])
-            print(f"{dtype}: relative error of the gradients {error:.1e}, worst at {where}")
-            assert error <= allowed[dtype], where
-        print(f"torch.float32: the peer's gradients are {rounding:.1e} from its own in double precision")
+        # gradients are up to 2 % from those in double precision: ours must not be further from it than that. All
+        # parameters at once: which side of a kink one of them finds itself on is chance.
+        rounding = overall(theirs[torch.float32], theirs[torch.float64])
+        error = overall(mine[torch.float32], theirs[torch.float32])
+        print(f"torch.float32: relative error of the gradients {error:.1e}, the peer's own rounding {rounding:.1e}")
+        assert error <= max(TOLERANCE[torch.float32], 3 * rounding)
 
     yield check
     gc.collect()  # hundreds of megabytes of weights
@@ -127,6 +123,13 @@ def distance(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> tuple[
         (float((mine[name] - grad).norm()) / max(float(grad.norm()), least), name)
         for name, grad in theirs.items()
     )
+
+
+def overall(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """Norm of the difference of all gradients over the norm of theirs."""
+    pairs = [(mine[name].double(), grad.double()) for name, grad in theirs.items()]
+    apart = sum(float((a - b).square().sum()) for a, b in pairs)
+    return float((apart / sum(float(b.square().sum()) for _, b in pairs)) ** 0.5)
 
 
 def in_their_names(ours: nn.Module, peer: Peer) -> Mapping[str, Tensor]:
