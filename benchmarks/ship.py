@@ -1,6 +1,6 @@
 """What the predictor and the server cost over the bare runtime, beside peers; ratios of one run on one machine.
 
-    python benchmarks/serve.py [PART...] [--nets resnet50,mobilenet_v2] [--seconds 5] [--clients 64] [--quick] [--json]
+    python benchmarks/ship.py [PART...] [--nets resnet50,mobilenet_v2] [--seconds 5] [--clients 64] [--quick] [--json]
 
 Parts, all but the last unless some are named:
     predictor  images/s of arrays at batch 1 and 16: striate, bare OpenVINO with the same graph, Keras' predict
