@@ -30,6 +30,10 @@ def test_the_plane_of_most_variance():
     np.testing.assert_allclose(np.abs(plane(points)), np.abs(u[:, :2] * s[:2]), rtol=1e-3, atol=1e-3)
 
 
+def test_one_feature_makes_a_plane_too():
+    assert np.isfinite(plane(np.arange(9, dtype=np.float32)[:, None], "tsne")).all()
+
+
 def test_tsne_keeps_clusters_together():
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.normal(m, 0.1, (30, 10)) for m in (0, 5)]).astype(np.float32)
@@ -61,5 +65,7 @@ def test_bad_requests(plain):
         plane(np.zeros((5, 2), np.float32), "umap")
     with pytest.raises(UsageError, match="at least 3"):
         plane(np.zeros((2, 2), np.float32))
+    with pytest.raises(UsageError, match="the same in every image"):
+        plane(np.ones((9, 4), np.float32), "tsne")
     with pytest.raises(UsageError, match="no neighbours"):
         neighbours(np.zeros((1, 2), np.float32))

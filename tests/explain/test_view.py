@@ -56,6 +56,12 @@ def test_files_of_one_name_get_pictures_of_their_own(subject, pixels):
         "x-2-saliency",
         "y-saliency",
     ]
+    taken = [(Path("a/x.png"), pixels), (Path("b/x.png"), pixels), (Path("x-1.png"), pixels)]
+    assert [name for name, _ in look(subject, ["saliency"], taken)] == [
+        "x-2-saliency",
+        "x-3-saliency",
+        "x-1-saliency",
+    ]
 
 
 def test_probability_of_one_logit(subject, pixels):
@@ -83,6 +89,9 @@ def test_several_labels_have_probabilities_of_their_own(plain, pixels):
         ({"target": "4"}, "unknown class '4'", "0 to 3"),
         ({"images": []}, "grad-cam explains images: none was given", "FILE"),
         ({"methods": ["saliency"], "layer": "relu1"}, "no method asked for looks at a layer", ""),
+        ({"methods": ["maximise"], "layer": "relu1", "target": "cow"}, "to a class or to the channels", ""),
+        ({"methods": ["health"], "data": list, "images": []}, "health: the split has no images", "--split"),
+        ({"methods": ["deconvnet"], "data": list, "images": []}, "deconvnet: the split has no images", ""),
     ],
 )
 def test_bad_requests(subject, pixels, arguments, message, hint):
@@ -90,6 +99,13 @@ def test_bad_requests(subject, pixels, arguments, message, hint):
     with pytest.raises(UsageError, match=message) as caught:
         list(look(subject, **(defaults | arguments)))
     assert hint in caught.value.hint
+
+
+def test_weights_that_are_no_numbers_are_not_drawn(subject):
+    with torch.no_grad():
+        next(subject.module.parameters())[0] = float("nan")
+    with pytest.raises(UsageError, match="has weights that are no numbers"):
+        list(look(subject, ["filters"]))
 
 
 def test_a_folder_that_cannot_be_made(subject, pixels, tmp_path):

@@ -55,13 +55,17 @@ def score_cam(module: nn.Module, x: Tensor, target: Target = None, layer: str | 
 
 def _seen_through(net: nn.Module, image: Tensor, maps: Tensor, target: Tensor) -> Tensor:
     """The gain of one image's score for the mask of each of its maps.    (c, h, w), (k, h', w') -> (k,)"""
-    masks = F.interpolate(maps[None], image.shape[1:], mode="bilinear")[0]
-    low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
-    masks = (masks - low) / (high - low).clamp(min=torch.finfo(masks.dtype).tiny)
     with torch.no_grad():
         nothing = scores_of(logits_of(net, torch.zeros_like(image[None])), target.view(1))
-        seen = [logits_of(net, image * part[:, None]) for part in masks.split(CHUNK)]
-    return scores_of(torch.cat(seen), target.expand(len(masks))) - nothing
+        seen = [logits_of(net, image * _masks(part, image)) for part in maps.split(CHUNK)]
+    return scores_of(torch.cat(seen), target.expand(len(maps))) - nothing
+
+
+def _masks(maps: Tensor, image: Tensor) -> Tensor:
+    """Maps as large as the image, each stretched to 0..1.    (k, h', w'), (c, h, w) -> (k, 1, h, w)"""
+    masks = F.interpolate(maps[:, None], image.shape[1:], mode="bilinear")
+    low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+    return (masks - low) / (high - low).clamp(min=torch.finfo(masks.dtype).tiny)
 
 
 def _maps_and_slopes(

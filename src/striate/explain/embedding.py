@@ -62,13 +62,19 @@ def plane(points: Points, how: str = "pca", seed: int = 0) -> Points:
     n, d = points.shape
     if n < 3:
         raise UsageError(f"{n} images: a plane takes at least 3")
+    if not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
+        raise UsageError("the network sees the same in every image: there is nothing to lay out")
     kept = min(n, d, 2 if how == "pca" else 50)
     flat = PCA(kept, random_state=seed).fit_transform(points)
     if how == "tsne":
         # threads that wait for each other make a few hundred points slower
         with threadpool_limits(1 if n < FEW else None):
             flat = TSNE(
-                2, perplexity=min(30.0, (n - 1) / 3), init="pca", max_iter=ROUNDS, random_state=seed
+                2,
+                perplexity=min(30.0, (n - 1) / 3),
+                init="pca" if flat.shape[1] > 1 else "random",
+                max_iter=ROUNDS,
+                random_state=seed,
             ).fit_transform(flat)
     return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1]))).astype(np.float32) if flat.shape[1] < 2 else flat
 

@@ -60,6 +60,8 @@ def _classes(data: Pictures, rows: Sequence[int]) -> list[int]:
 def filter_page(subject: Subject, layer: str | None) -> View:
     """The kernels of a convolution, by default the first."""
     name, weights = filters(subject.module, layer)
+    if not weights.isfinite().all():
+        raise UsageError(f"{name} has weights that are no numbers")
     panel = filter_panel(weights, name)
     facts = {"layer": name, "shape": list(weights.shape)}
     return View(sheet([panel], 1, 640), facts, {"weights": weights.numpy()})

@@ -1,6 +1,7 @@
 """One call, many pictures: what `striate explain` shows, by the names of its methods."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,17 @@ def _page(
     if method == "maximise":
         return pages.climbed_page(subject, subject.shape, target, layer)
     assert data is not None
+    images = data()
+    if not len(images):
+        raise UsageError(f"{method}: the split has no images", "--split test")
     if method == "deconvnet":
-        return pages.deconvnet_page(subject, data(), layer)
+        return pages.deconvnet_page(subject, images, layer)
     makers: dict[str, Callable[[Subject, pages.Pictures], View]] = {
         "embedding": pages.embedding_page,
         "neighbours": pages.neighbour_page,
         "health": pages.health_page,
     }
-    return makers[method](subject, data())
+    return makers[method](subject, images)
 
 
 def _checked(
@@ -101,6 +105,10 @@ def _checked(
             raise UsageError(f"{method} explains images: none was given", "striate explain RUN FILE...")
         if not data and method in OF_DATA and not (images and method in OF_IMAGE):
             raise UsageError(f"{method} looks at a data set: name a run folder, which knows its own")
+    if "maximise" in methods and layer is not None and target is not None:
+        raise UsageError(
+            "maximise climbs to a class or to the channels of a layer: leave --target or --layer out"
+        )
     takers = [m for m in methods if m not in METHODS or METHODS[m].of_layer]
     if layer is not None:
         layer_at(subject.module, layer)
@@ -112,10 +120,12 @@ def _checked(
 def _names(files: Sequence[Path]) -> list[str]:
     """A name of its own for each file: its stem, numbered where several have the same."""
     stems = [file.stem for file in files]
-    return [
-        stem if stems.count(stem) == 1 else f"{stem}-{stems[: i + 1].count(stem)}"
-        for i, stem in enumerate(stems)
-    ]
+    names: list[str] = []
+    for stem in stems:
+        numbered = (f"{stem}-{i}" for i in count(1))
+        free = (n for n in numbered if n not in names and n not in stems)
+        names.append(stem if stems.count(stem) == 1 else next(free))
+    return names
 
 
 def save(view: View, folder: Path, name: str, npz: bool = False) -> dict[str, Any]:
