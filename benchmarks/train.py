@@ -1,11 +1,13 @@
-"""Images a second while training the MNIST CNN of the notes (220,234 parameters), striate beside its peers.
+"""Images a second while training the small networks of the notes, striate beside its peers.
 
-    python benchmarks/train.py [--rounds 5] [--json]
+    python benchmarks/train.py [--nets mnist cifar] [--batches 64 256] [--only NAME...] [--rounds 3] [--json]
 
-Every contestant trains in a process of its own on the same 28x28 images, with Adam, at batch 64 and 256, two
-threads, and is timed after a warm-up. The rounds are interleaved, so that a machine that drifts slows everybody;
-the figure is the median over rounds, the ratio is taken round by round. `striate` is the engine and loop that
-`striate train` runs, augmentation off; `bare` is its steps written out with nothing around them.
+mnist: 220,234 parameters on 28x28 images; cifar: 528,054 on 32x32 in colour. Every contestant trains in a process of
+its own on the same random images, with Adam, two threads, and is timed after a warm-up. The rounds are interleaved, so
+that a machine that drifts slows everybody; the figure is the median over rounds, the ratio is taken round by round.
+`striate` is the engine and loop that `striate train` runs, augmentation off; `bare` is its steps written out with
+nothing around them; `torch` is a tutorial's loop, and what `lightning` and `fastai` are given. Peers that aren't
+installed are left out, and said to be.
 """
 
 import argparse
@@ -15,11 +17,37 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
-BATCHES = (64, 256)
 SECONDS = 4.0  # of steps, each time a contestant is timed
-DIAGRAM = "INPUT(28,28,1) => CONV(32,3) => RELU => POOL(2) => CONV(64,3) => RELU => POOL(2) => FC(64) => RELU => FC(10)"
-CONTESTANTS = ("striate", "striate-fp32", "bare", "torch", "keras-torch", "keras-jax", "keras-tensorflow")
+EPOCH = 32 * 256  # images of an epoch of those who count in epochs
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network of the notes: how it is written here, and what an image costs."""
+
+    image: tuple[int, int, int]
+    diagram: str
+    params: int
+    macs: int
+
+
+NETS = {
+    "mnist": Net(
+        (28, 28, 1),
+        "INPUT(28,28,1) => CONV(32,3) => RELU => POOL(2) => CONV(64,3) => RELU => POOL(2) => FC(64) => RELU => FC(10)",
+        220_234,
+        28 * 28 * 288 + 14 * 14 * 18_432 + 3136 * 64 + 640,
+    ),
+    "cifar": Net(
+        (32, 32, 3),
+        "INPUT(32,32,3) => CONV(16,2) => RELU => POOL(2) => CONV(32,2) => RELU => POOL(2) => CONV(64,2) => RELU => "
+        "POOL(2) => DROPOUT(0.3) => FC(500) => RELU => DROPOUT(0.4) => FC(10)",
+        528_054,
+        32 * 32 * 192 + 16 * 16 * 2048 + 8 * 8 * 8192 + 1024 * 500 + 5000,
+    ),
+}
 
 
 def steps(step, batch):
@@ -34,14 +62,33 @@ def steps(step, batch):
     return done / (time.perf_counter() - began)
 
 
-def pixels(n):
+def epochs(run, images):
+    """The median rate, in images a second, of `run()`, which goes through all `images` once."""
+    rates, began = [], time.perf_counter()
+    while time.perf_counter() - began < SECONDS or len(rates) < 2:
+        t = time.perf_counter()
+        run()
+        rates.append(images / (time.perf_counter() - t))
+    return statistics.median(rates)
+
+
+def pixels(net, n):
+    """n random images with the channels last, n labels."""
     import numpy as np
 
     rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (n, 28, 28), dtype=np.uint8), rng.integers(0, 10, n)
+    return rng.integers(0, 256, (n, *net.image), dtype=np.uint8), rng.integers(0, 10, n)
 
 
-def striate(batch, precision="auto"):
+def tensors(net, n):
+    """The same as a tutorial of PyTorch has them: float32 between 0 and 1, channels first."""
+    import torch
+
+    x, y = pixels(net, n)
+    return torch.from_numpy(x).permute(0, 3, 1, 2).contiguous().float() / 255, torch.from_numpy(y)
+
+
+def striate(net, batch, precision="auto"):
     """Whole epochs of the loop, as `striate train` runs them."""
     import torch
 
@@ -52,11 +99,12 @@ def striate(batch, precision="auto"):
     from striate.train.loop import Loop
 
     torch.manual_seed(0)
-    x, y = pixels(64 * 256)
-    data = load((x, y), split=(1.0, 0.0, 0.0))
-    recipe = Recipe(data="arrays", model=DIAGRAM, batch_size=batch, epochs=10_000, augment="none", opt="adam")
-    net = plan(DIAGRAM).build(data.shape, 10)
-    engine = Engine(net.module, data.preprocess.mean, data.preprocess.std, "cpu", precision)
+    data = load(pixels(net, 64 * 256), split=(1.0, 0.0, 0.0))
+    recipe = Recipe(
+        data="arrays", model=net.diagram, batch_size=batch, epochs=10_000, augment="none", opt="adam"
+    )
+    module = plan(net.diagram).build(data.shape, 10).module
+    engine = Engine(module, data.preprocess.mean, data.preprocess.std, "cpu", precision)
     loop = Loop(recipe, data, engine)
     rates = []
     began = time.perf_counter()
@@ -67,7 +115,7 @@ def striate(batch, precision="auto"):
     return statistics.median(rates[1:])
 
 
-def bare(batch):
+def bare(net, batch):
     """The same steps without a loop around them: uint8 batch, standardise, forward, loss, backward, Adam."""
     import torch
     import torch.nn.functional as F
@@ -76,10 +124,11 @@ def bare(batch):
     from striate.train.engine import Engine
 
     torch.manual_seed(0)
-    x, y = pixels(batch)
-    engine = Engine(plan(DIAGRAM).build((1, 28, 28), 10).module, (0.5,), (0.25,), "cpu")
+    x, y = pixels(net, batch)
+    h, w, c = net.image
+    engine = Engine(plan(net.diagram).build((c, h, w), 10).module, (0.5,) * c, (0.25,) * c, "cpu")
     optimiser = torch.optim.Adam(engine.module.parameters(), fused=True)
-    images, labels = torch.from_numpy(x)[:, None], torch.from_numpy(y)
+    images, labels = torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y)
     engine.train()
 
     def step():
@@ -91,24 +140,39 @@ def bare(batch):
     return steps(step, batch)
 
 
-def torch_eager(batch):
-    """Plain PyTorch as a tutorial writes it."""
+def torch_net(net):
+    """The network in PyTorch's own layers."""
     import torch
     from torch import nn
 
     torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(3136, 64), nn.ReLU(), nn.Linear(64, 10),
+    if net is NETS["mnist"]:
+        return nn.Sequential(
+            nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(3136, 64), nn.ReLU(), nn.Linear(64, 10),
+        )  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 2, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 2, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 2, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Dropout(0.3), nn.Flatten(), nn.Linear(1024, 500), nn.ReLU(), nn.Dropout(0.4), nn.Linear(500, 10),
     )  # fmt: skip
-    optimiser, criterion = torch.optim.Adam(net.parameters()), nn.CrossEntropyLoss()
-    x, y = pixels(batch)
-    images, labels = torch.from_numpy(x)[:, None].float() / 255, torch.from_numpy(y)
+
+
+def torch_eager(net, batch):
+    """Plain PyTorch as a tutorial writes it, the data at hand."""
+    import torch
+    from torch import nn
+
+    module, criterion = torch_net(net), nn.CrossEntropyLoss()
+    assert sum(p.numel() for p in module.parameters()) == net.params
+    optimiser = torch.optim.Adam(module.parameters())
+    images, labels = tensors(net, batch)
 
     def step():
         optimiser.zero_grad()
-        loss = criterion(net(images), labels)
+        loss = criterion(module(images), labels)
         loss.backward()
         optimiser.step()
         return loss.item()
@@ -116,45 +180,103 @@ def torch_eager(batch):
     return steps(step, batch)
 
 
-def keras(batch, backend):
+def lightning(net, batch):
+    """Lightning's Trainer over a DataLoader, at its defaults but for logger, checkpoints and progress bar."""
+    import logging
+    import warnings
+
+    import lightning as L  # noqa: N812
+    import torch
+    import torch.nn.functional as F
+    from torch.utils.data import DataLoader, TensorDataset
+
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    class Classifier(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.module = torch_net(net)
+
+        def training_step(self, pair, _):
+            return F.cross_entropy(self.module(pair[0]), pair[1])
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters())
+
+    marks = []
+
+    class Clock(L.Callback):
+        def on_train_epoch_start(self, trainer, _):
+            marks.append(time.perf_counter())
+            trainer.should_stop = marks[-1] - marks[0] > SECONDS + 2 and len(marks) > 3
+
+    loader = DataLoader(TensorDataset(*tensors(net, EPOCH)), batch, shuffle=True)
+    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(
+        max_epochs=1000, accelerator="cpu", callbacks=[Clock()], enable_model_summary=False, **silent
+    )
+    trainer.fit(Classifier(), loader)
+    return statistics.median(EPOCH / (b - a) for a, b in zip(marks[1:-1], marks[2:], strict=True))
+
+
+def fastai(net, batch):
+    """fastai's Learner over its DataLoaders, at its defaults but for the progress bar."""
+    import torch
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader
+    from fastai.learner import Learner
+    from fastai.optimizer import Adam
+    from torch.utils.data import TensorDataset
+
+    loader = DataLoader(TensorDataset(*tensors(net, EPOCH)), bs=batch, shuffle=True)
+    few = DataLoader(TensorDataset(*tensors(net, batch)), bs=batch)
+    learner = Learner(DataLoaders(loader, few), torch_net(net), torch.nn.CrossEntropyLoss(), Adam, lr=1e-3)
+    with learner.no_bar(), learner.no_logging():
+        learner.fit(1)
+        return epochs(lambda: learner.fit(1), EPOCH)
+
+
+def keras(net, batch, backend):
     """Keras' own `fit`, at its defaults; whole epochs, the first one not counted."""
     os.environ["KERAS_BACKEND"] = backend
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import keras as k
 
     k.utils.set_random_seed(0)
-    net = k.Sequential(
-        [
-            k.layers.Input((28, 28, 1)),
-            k.layers.Conv2D(32, 3, padding="same", activation="relu"),
+    maps, kernel = ((32, 64), 3) if net is NETS["mnist"] else ((16, 32, 64), 2)
+    layers = [k.layers.Input(net.image)]
+    for channels in maps:
+        layers += [
+            k.layers.Conv2D(channels, kernel, padding="same", activation="relu"),
             k.layers.MaxPooling2D(),
-            k.layers.Conv2D(64, 3, padding="same", activation="relu"),
-            k.layers.MaxPooling2D(),
-            k.layers.Flatten(),
-            k.layers.Dense(64, activation="relu"),
-            k.layers.Dense(10, activation="softmax"),
         ]
-    )
-    assert net.count_params() == 220_234
-    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    n = 32 * 256
-    x, y = pixels(n)
-    x = (x[..., None] / 255).astype("float32")
-    net.fit(x[: batch * 8], y[: batch * 8], batch_size=batch, verbose=0)
-    rates, began = [], time.perf_counter()
-    while time.perf_counter() - began < SECONDS or len(rates) < 2:
-        t = time.perf_counter()
-        net.fit(x, y, batch_size=batch, verbose=0)
-        rates.append(n / (time.perf_counter() - t))
-    return statistics.median(rates)
+    if net is NETS["mnist"]:
+        layers += [k.layers.Flatten(), k.layers.Dense(64, activation="relu")]
+    else:
+        layers += [k.layers.Dropout(0.3), k.layers.Flatten(), k.layers.Dense(500, activation="relu")]
+        layers += [k.layers.Dropout(0.4)]
+    model = k.Sequential([*layers, k.layers.Dense(10, activation="softmax")])
+    assert model.count_params() == net.params
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    x, y = pixels(net, EPOCH)
+    x = (x / 255).astype("float32")
+    model.fit(x[: batch * 8], y[: batch * 8], batch_size=batch, verbose=0)
+    return epochs(lambda: model.fit(x, y, batch_size=batch, verbose=0), EPOCH)
 
 
-def contest(name, batch):
-    if name.startswith("keras"):
-        return keras(batch, name.removeprefix("keras-"))
-    if name.startswith("striate"):
-        return striate(batch, "fp32" if name.endswith("fp32") else "auto")
-    return {"bare": bare, "torch": torch_eager}[name](batch)
+CONTESTANTS = {
+    "striate": striate,
+    "striate-fp32": lambda net, batch: striate(net, batch, "fp32"),
+    "bare": bare,
+    "torch": torch_eager,
+    "lightning": lightning,
+    "fastai": fastai,
+    **{
+        f"keras-{name}": lambda net, batch, name=name: keras(net, batch, name)
+        for name in ("torch", "jax", "tensorflow")
+    },
+}
 
 
 def ceiling():
@@ -178,10 +300,10 @@ def ceiling():
     return rates
 
 
-def measure(name, batch):
+def measure(name, net, batch):
     """One contestant in a process of its own; None where its library is not installed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
-    call = [sys.executable, __file__, "--one", name, "--batch", str(batch)]
+    call = [sys.executable, __file__, "--one", name, "--nets", net, "--batches", str(batch)]
     done = subprocess.run(call, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         print(f"  {name}: left out ({done.stderr.strip().splitlines()[-1][:100]})", file=sys.stderr)
@@ -190,16 +312,19 @@ def measure(name, batch):
 
 
 def main():
+    """Run everything, print a table for each network and batch."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--nets", nargs="*", default=list(NETS), choices=NETS)
+    parser.add_argument("--batches", nargs="*", type=int, default=[64, 256])
+    parser.add_argument("--only", nargs="*", default=list(CONTESTANTS), choices=CONTESTANTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(contest(options.one, options.batch))
+        print(CONTESTANTS[options.one](NETS[options.nets[0]], options.batches[0]))
         return
     gflops = ceiling()
     print(
@@ -207,33 +332,35 @@ def main():
         + ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in gflops.items())
     )
     results = {}
-    for batch in BATCHES:
-        found = {name: [] for name in CONTESTANTS}
-        for _ in range(options.rounds):
-            for name in CONTESTANTS:
-                if found[name] is not None:
-                    rate = measure(name, batch)
-                    found[name] = None if rate is None else [*found[name], rate]
-        found = {name: rates for name, rates in found.items() if rates}
-        report(batch, found, gflops)
-        results[batch] = found
+    for net in options.nets:
+        for batch in options.batches:
+            found = {name: [] for name in options.only}
+            for _ in range(options.rounds):
+                for name in options.only:
+                    if found[name] is not None:
+                        rate = measure(name, net, batch)
+                        found[name] = None if rate is None else [*found[name], rate]
+            found = {name: rates for name, rates in found.items() if rates}
+            report(net, batch, found, gflops)
+            results[f"{net} {batch}"] = found
     if options.json:
         print(json.dumps({"ceiling_gflops": gflops, "images_per_second": results}))
 
 
-def report(batch, found, gflops):
-    flop = (
-        6 * 4_039_808
-    )  # forward and twice that backward, 2 a multiply-add; 4,039,808 multiply-adds an image
-    print(f"\nbatch {batch:<18} images/s   striate is")
+def report(net, batch, found, gflops):
+    """Medians, ratios to striate round by round, and what of the ceiling is reached."""
+    print(f"\n{net}, batch {batch:<11} images/s   striate is", flush=True)
     for name, rates in found.items():
-        ratios = [a / b for a, b in zip(found["striate"], rates, strict=True)]
+        ratios = [a / b for a, b in zip(found.get("striate", rates), rates, strict=True)]
         print(f"  {name:<20} {statistics.median(rates):9,.0f}   {statistics.median(ratios):5.2f} x")
-    share = statistics.median(found["striate-fp32"]) * flop / 1e9 / gflops["float32"]
-    overhead = statistics.median(b / s - 1 for b, s in zip(found["bare"], found["striate"], strict=True))
-    print(
-        f"  fp32 reaches {share:.0%} of the convolution ceiling; the loop costs {overhead:+.1%} over bare steps"
-    )
+    if {"striate", "striate-fp32", "bare"} <= found.keys():
+        flop = 6 * NETS[net].macs  # forward and twice that backward, 2 a multiply-add
+        share = statistics.median(found["striate-fp32"]) * flop / 1e9 / gflops["float32"]
+        pairs = zip(found["bare"], found["striate"], strict=True)
+        overhead = statistics.median(b / s - 1 for b, s in pairs)
+        print(
+            f"  fp32 reaches {share:.0%} of the convolution ceiling; the loop costs {overhead:+.1%} over bare steps"
+        )
 
 
 if __name__ == "__main__":

@@ -86,8 +86,8 @@ def compare(name: str, task: str, rounds: int, seconds: float) -> dict[str, floa
     measure = {"inference": inference_rate, "training": training_rate}[task]
     nets = contestants(name)
     rates: dict[str, list[float]] = {who: [] for who in nets}
-    for _ in range(rounds):
-        for who, (net, call) in nets.items():
+    for turn in range(rounds):
+        for who, (net, call) in list(nets.items())[:: -1 if turn % 2 else 1]:  # nobody always goes first
             rates[who].append(measure(net, call, pixels if who == "engine" else pixels / 255, seconds))
     ratios = {
         who: [ours / theirs for ours, theirs in zip(each, rates["torchvision"], strict=True)]

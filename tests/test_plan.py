@@ -6,7 +6,7 @@ from torch import nn
 
 from striate.errors import UsageError
 from striate.net import resolve
-from striate.plan import plan
+from striate.plan import from_origin, plan
 
 
 def small(num_classes=10, in_chans=3):
@@ -29,6 +29,35 @@ def test_a_zoo_name_is_built_for_the_channels_and_classes_asked_for():
     assert net.module(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
     assert net.name == "lenet5"
     assert plan("lenet5").wants == (1, 32, 32)
+
+
+def test_a_network_whose_dense_layer_fixes_the_size_is_built_for_the_images():
+    assert resolve("mnist_cnn", (1, 32, 32), 10).module(torch.zeros(1, 1, 32, 32)).shape == (1, 10)
+
+
+def test_a_zoo_name_with_arguments():
+    net = resolve("googlenet(aux_heads=true, dropout=0.4)", (3, 224, 224), 5)
+    assert net.name == "googlenet"
+    assert net.origin["arguments"] == {"aux_heads": True, "dropout": 0.4}
+    assert len(net.module.auxiliary) == 2
+    assert len(from_origin(net.origin).build((3, 224, 224), 5).module.auxiliary) == 2
+    assert plan("lenet5()").origin["name"] == "lenet5"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("googlenet(aux_head=true)", "googlenet takes no argument 'aux_head'"),
+        ("googlenet(true)", r"can't read googlenet\(true\)"),
+        ("googlenet(aux_heads=[)", "can't read googlenet"),
+        ("googlenet(num_classes=3)", "num_classes is no argument here"),
+        ("resnet50(stride_on=5x5)", "stride_on is one of 1x1, 3x3, got '5x5'"),
+        ("lenet6(dropout=0.1)", "no network is called 'lenet6'"),
+    ],
+)
+def test_arguments_that_mean_nothing(word, message):
+    with pytest.raises(UsageError, match=message):
+        resolve(word, (3, 224, 224), 5)
 
 
 def test_a_diagram_asks_for_its_own_input():

@@ -1,7 +1,11 @@
-"""What a network word means before it is built: zoo name, diagram, `.diagram` file, `package.module:factory`."""
+"""What a network word means before it is built.
+
+A zoo name, `name(argument=value)`, a diagram, a `.diagram` file, or `package.module:factory`.
+"""
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     from striate.zoo.network import ZooNet
 
 Shape = tuple[int, int, int]
+CALL = re.compile(r"([\w.-]+)\((.*)\)", re.DOTALL)
+SETTLED = ("num_classes", "in_chans", "img_size")  # by flags of their own and by the data
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ def plan(word: str) -> Plan:
         if not path.is_file():
             raise UsageError(f"no diagram file at {word}")
         return _diagram(path.read_text(encoding="utf-8"), path.stem)
+    if call := CALL.fullmatch(word):
+        return _zoo(call[1], _arguments(call[1], call[2]))
     if ":" in word:
         return _factory(word)
     return _zoo(word)
@@ -85,7 +93,8 @@ def _zoo(name: str, arguments: dict[str, Any] | None = None, head: dict[str, Any
     origin |= {"head": head} if head else {}
 
     def make(shape: Shape, num_classes: int | None) -> "nn.Module":
-        net = zoo.build(name, num_classes=num_classes, in_chans=shape[0], **arguments or {})
+        side = {"img_size": shape[1]} if shape[1] == shape[2] else {}  # others must fit as they are
+        net = zoo.build(name, num_classes, shape[0], **side | (arguments or {}))
         if head is None:
             return net
         from striate.transfer.heads import attach
@@ -93,6 +102,21 @@ def _zoo(name: str, arguments: dict[str, Any] | None = None, head: dict[str, Any
         return attach(cast("ZooNet", net), head, num_classes or 0)
 
     return Plan(name, origin, card.input, make)
+
+
+def _arguments(name: str, text: str) -> dict[str, Any]:
+    """`aux_heads=true, dropout=0.4` -> what the builder is given, values read as YAML."""
+    import yaml
+
+    try:
+        given = yaml.safe_load("{" + re.sub(r"(\w+)\s*=", r"\1: ", text) + "}")
+    except yaml.YAMLError:
+        given = {"": None}
+    if not all(isinstance(word, str) and word.isidentifier() and v is not None for word, v in given.items()):
+        raise UsageError(f"can't read {name}({text})", f"{name}(argument=value, argument=value)")
+    for word in given.keys() & set(SETTLED):
+        raise UsageError(f"{name}: {word} is no argument here", f"--{word.replace('_', '-')}")
+    return dict(given)
 
 
 def _diagram(text: str, name: str) -> Plan:

@@ -39,7 +39,7 @@ def test_nothing_asked_shows_the_help_and_is_bad_usage(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("argv", "cause", "hint"),
     [
-        (["evalute"], "unknown verb 'evalute'", "did you mean evaluate?"),
+        (["anatmy"], "unknown verb 'anatmy'", "did you mean anatomy"),
         (["data", "downlaod"], "unknown verb 'downlaod'", "did you mean download?"),
         (["models", "--jsn"], "unknown flag --jsn", "did you mean --json?"),
         (["evaluate", "x", "--splitt", "val"], "unknown flag --splitt", "did you mean --split, "),

@@ -21,7 +21,7 @@ def anatomy(
     nets: Annotated[
         list[str],
         typer.Argument(
-            metavar="NET", help="zoo name, diagram, .diagram file, run, or package.module:factory"
+            metavar="NET", help="zoo name or name(argument=value), diagram, .diagram file, run, or package.module:factory"
         ),
     ],
     image: InputShape = None,

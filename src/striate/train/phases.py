@@ -49,10 +49,13 @@ def start(recipe: Recipe) -> Pretrained | None:
         raise UsageError(f"--head {recipe.head} is fitted to frozen features", "add --freeze features")
     if not recipe.starts_trained:
         return None
-    if plan(recipe.model).origin["kind"] != "zoo":
+    origin = plan(recipe.model).origin
+    if origin["kind"] != "zoo":
         raise UsageError(
             "--weights and --pretrained are for networks of the zoo", "`striate models` lists them"
         )
+    if "arguments" in origin:
+        raise UsageError(f"the weights decide the arguments of {origin['name']}", f"--model {origin['name']}")
     path = find_weights(recipe.model, recipe.weights, offline=recipe.offline)
     return load_weights(recipe.model, path, in_chans=recipe.in_chans)
 

@@ -25,7 +25,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str = Field(description="data set name, folder, .npz, .zip or .csv")
-    model: str = Field(description="zoo name, diagram, .diagram file, model file, or package.module:factory")
+    model: str = Field(
+        description="zoo name or name(argument=value), diagram, .diagram file, model file, or package.module:factory"
+    )
     weights: str | None = Field(
         None,
         description="file of weights to start from (torchvision, timm, Keras, striate), or a published tag",
