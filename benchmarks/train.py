@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 SECONDS = 4.0  # of steps, each time a contestant is timed
 EPOCH = 32 * 256  # images of an epoch of those who count in epochs
@@ -185,7 +186,7 @@ def lightning(net, batch):
     import logging
     import warnings
 
-    import lightning as L  # noqa: N812
+    import lightning as L
     import torch
     import torch.nn.functional as F
     from torch.utils.data import DataLoader, TensorDataset
@@ -217,7 +218,7 @@ def lightning(net, batch):
         max_epochs=1000, accelerator="cpu", callbacks=[Clock()], enable_model_summary=False, **silent
     )
     trainer.fit(Classifier(), loader)
-    return statistics.median(EPOCH / (b - a) for a, b in zip(marks[1:-1], marks[2:], strict=True))
+    return statistics.median(EPOCH / (b - a) for a, b in pairwise(marks[1:]))
 
 
 def fastai(net, batch):

@@ -192,8 +192,8 @@ TEXT = """# The zoo
 from striate import zoo
 
 net = zoo.build("resnet20_cifar", num_classes=3)
-net.features          # what the head sees
-net.reset_head(5)     # other classes, fresh last layer
+net.features  # what the head sees
+net.reset_head(5)  # other classes, fresh last layer
 ```
 
 Written by `make zoo-table` from the networks themselves. Parameters are the trained ones; multiply-adds count

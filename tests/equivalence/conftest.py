@@ -89,7 +89,9 @@ def same_network() -> Iterator[Callable[[nn.Module, Peer, tuple[int, ...]], None
         # parameters at once: which side of a kink one of them finds itself on is chance.
         rounding = overall(theirs[torch.float32], theirs[torch.float64])
         error = overall(mine[torch.float32], theirs[torch.float32])
-        print(f"torch.float32: relative error of the gradients {error:.1e}, the peer's own rounding {rounding:.1e}")
+        print(
+            f"torch.float32: relative error of the gradients {error:.1e}, the peer's own rounding {rounding:.1e}"
+        )
         assert error <= max(TOLERANCE[torch.float32], 3 * rounding)
 
     yield check

@@ -21,7 +21,8 @@ def anatomy(
     nets: Annotated[
         list[str],
         typer.Argument(
-            metavar="NET", help="zoo name or name(argument=value), diagram, .diagram file, run, or package.module:factory"
+            metavar="NET",
+            help="zoo name, name(argument=value), diagram or file of one, run, or package.module:factory",
         ),
     ],
     image: InputShape = None,

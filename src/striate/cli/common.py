@@ -24,7 +24,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="show the trace behind an e
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="run folder", show_default=False)]
 NetWord = Annotated[
     str,
-    typer.Argument(metavar="NET", help="zoo name or name(argument=value), diagram, .diagram file, run, or package.module:factory"),
+    typer.Argument(
+        metavar="NET",
+        help="zoo name, name(argument=value), diagram or file of one, run, or package.module:factory",
+    ),
 ]
 InputShape = Annotated[
     str | None, typer.Option("--input", metavar="H,W,C", help="size of the image; default: what NET asks for")

@@ -26,7 +26,7 @@ class Recipe(BaseModel):
 
     data: str = Field(description="data set name, folder, .npz, .zip or .csv")
     model: str = Field(
-        description="zoo name or name(argument=value), diagram, .diagram file, model file, or package.module:factory"
+        description="zoo name, name(argument=value), diagram or file of one, model file, or package.module:factory"
     )
     weights: str | None = Field(
         None,
