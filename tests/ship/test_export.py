@@ -1,6 +1,8 @@
 """Exported files answer as the network does, in runtimes that never saw it, or they aren't there."""
 
 import json
+import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from striate.cli import main
 from striate.errors import DataError, StriateError, UsageError
 from striate.ship import export as export_room
 from striate.ship import formats, graph, load, parity
-from striate.ship.convert import converted
+from striate.ship.convert import converted, digest
 from striate.ship.export import beside, certificate_path, export
 from striate.ship.pixels import Classifier
 from striate.ship.samples import batches, samples
@@ -119,6 +122,99 @@ def test_a_swapped_file_is_noticed(run: Run, tmp_path: Path) -> None:
         load(tmp_path / "m.xml")
 
 
+def test_a_renamed_file_keeps_its_certificate(run: Run, tmp_path: Path) -> None:
+    export(run, "onnx", tmp_path / "m.onnx", images=3)
+    (tmp_path / "m.onnx").rename(tmp_path / "n.onnx")
+    certificate_path(tmp_path / "m.onnx").rename(certificate_path(tmp_path / "n.onnx"))
+    assert load(tmp_path / "n.onnx").engine == "onnx"
+    certificate_path(tmp_path / "n.onnx").write_text("{}")
+    with pytest.raises(DataError, match=r"certificate\.json is damaged"):
+        load(tmp_path / "n.onnx")
+
+
+def test_the_certificate_is_there_before_the_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = export_room.os.replace
+    target = tmp_path / "m.xml"
+
+    def replace(old: Path, new: Path) -> None:
+        if certificate_path(target).exists():
+            seen.append(Path(new).name)
+        real(old, new)
+
+    monkeypatch.setattr(export_room.os, "replace", replace)
+    export(run, "openvino", target, images=3)
+    assert [name for name in seen if name.startswith("m.")] == ["m.bin", "m.xml"]
+
+
+def test_torch_needs_no_graph_in_onnx(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_room, "converted", None)
+    assert export(run, "torch", tmp_path / "m.pt2", images=3).top1_agreement == 1
+
+
+@pytest.fixture(scope="module")
+def program(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("program") / "m.pt2"
+    export(run, "torch", path, images=3)
+    return path
+
+
+def rewritten(program: Path, target: Path, **members: bytes) -> Path:
+    """The archive with members changed or added, and a certificate that fits."""
+    with zipfile.ZipFile(program) as old, zipfile.ZipFile(target, "w") as new:
+        told = {name.partition("/")[2]: old.read(name) for name in old.namelist()}
+        for name, data in (told | members).items():
+            new.writestr(f"m/{name}", data)
+    certificate_path(target).write_text(json.dumps({"sha256": {target.name: digest(target)}}))
+    return target
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "data/sample_inputs/model.pt",
+        "data/weights/model.pt",
+        "data/constants/model.pt",
+        "data/constants/opaque_obj_0",
+        "data/aotinductor/model/model.so",
+        "serialized_state_dict.pt",
+    ],
+)
+def test_a_pickle_in_a_pt2_is_refused_before_torch_sees_it(
+    program: Path, tmp_path: Path, member: str
+) -> None:
+    canary = tmp_path / "canary"
+
+    class Harm:
+        def __reduce__(self):
+            return (open, (str(canary), "w"))
+
+    bad = rewritten(program, tmp_path / "m.pt2", **{member: pickle.dumps(Harm())})
+    for open_it in (load, formats.of(bad).open):
+        with pytest.raises(DataError, match="which torch might run"):
+            open_it(bad)
+    assert not canary.exists()
+
+
+def test_a_table_in_a_pt2_that_names_a_pickle_is_refused(program: Path, tmp_path: Path) -> None:
+    name = "data/weights/model_weights_config.json"
+    with zipfile.ZipFile(program) as archive:
+        table = json.loads(archive.read(f"m/{name}"))
+    next(iter(table["config"].values()))["use_pickle"] = True
+    with pytest.raises(DataError, match="holds a pickle"):
+        load(rewritten(program, tmp_path / "m.pt2", **{name: json.dumps(table).encode()}))
+
+
+def test_a_pt2_is_opened_with_its_certificate_alone(program: Path, tmp_path: Path) -> None:
+    assert load(rewritten(program, tmp_path / "m.pt2")).engine == "torch"
+    certificate_path(tmp_path / "m.pt2").unlink()
+    with pytest.raises(DataError, match="has no certificate") as error:
+        load(tmp_path / "m.pt2")
+    assert "m.pt2.certificate.json belongs beside it" in error.value.hint
+
+
 @pytest.mark.parametrize("place", ["initializer", "sparse", "attribute"])
 def test_data_outside_the_file_is_never_followed(place: str, proto: onnx.ModelProto, tmp_path: Path) -> None:
     bad = onnx.ModelProto()
@@ -182,3 +278,22 @@ def test_the_bound_is_on_numbers_and_on_accuracy() -> None:
     parity.insist(eight)
     with pytest.raises(StriateError, match=r"from 50\.00% to 47\.90%"):
         parity.insist(replace(eight, accuracy=0.479))
+
+
+def test_several_labels_are_compared_all_together() -> None:
+    """A file whose most probable class is right but which adds a label is wrong."""
+    p = np.array([[0.9, 0.2, 0.1], [0.9, 0.6, 0.1]], np.float32)
+    truth = np.array([[True, False, False]] * 2)
+    assert parity._alike(parity._said(p, several=True), truth) == 0.5
+    assert parity._alike(parity._said(p, several=False), truth) == 1
+
+
+def test_int8_tells_size_and_speed_before_and_after(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["export", str(run.folder), "-o", str(tmp_path / "m.onnx"), "--int8", "--images", "64", "--json"]
+    assert main(argv) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["benchmark"]
+    assert [row["precision"] for row in rows] == ["fp32", "int8"]
+    assert rows[1]["megabytes"] < 0.5 * rows[0]["megabytes"]
+    assert all(row["ms_batch_1"] > 0 for row in rows)

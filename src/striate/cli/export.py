@@ -60,22 +60,37 @@ def export(
     certificate = write(run, to, output, int8=int8, images=images, max_drop=max_drop)
     result = certificate.to_json()
     shown: list[Table | str] = [_told(certificate)]
-    if benchmark:
+    if benchmark or int8:
         from striate.ship.speed import timings
 
-        rows = timings(beside(Path(certificate.path)))
+        rows = timings(beside(Path(certificate.path))) if benchmark else _before_and_after(run, certificate)
         result["benchmark"] = [asdict(row) for row in rows]
         shown.append(_table(rows))
     emit(result, as_json, *shown)
 
 
+def _before_and_after(run: Path, small: "Certificate") -> "list[Timing]":
+    """Size and speed of the same network in 32 bits and in eight."""
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    from striate.ship.export import export
+    from striate.ship.speed import timings
+
+    path = Path(small.path)
+    with TemporaryDirectory() as folder:
+        whole = export(
+            run, "openvino" if path.suffix == ".xml" else "onnx", Path(folder) / path.name, images=1
+        )
+        rows = timings([Path(whole.path), path], seconds=1.0)
+    return [replace(row, path=str(path)) for row in rows]
+
+
 def _told(c: "Certificate") -> str:
-    accuracy = (
-        "" if c.accuracy is None else f"; accuracy {c.accuracy:.2%}, the network's {c.reference_accuracy:.2%}"
-    )
     return (
         f"{visible(c.path)}: on {c.n} pictures with {c.runtime}, top-1 equal for {c.top1_agreement:.2%}, "
-        f"probabilities within {c.max_abs_diff:.1g}{accuracy}"
+        f"probabilities within {c.max_abs_diff:.1g}; accuracy {c.accuracy:.2%}, the network's "
+        f"{c.reference_accuracy:.2%}"
     )
 
 

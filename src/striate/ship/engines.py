@@ -4,7 +4,7 @@ import importlib.util
 import os
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,6 @@ from striate.train.losses import to_probabilities
 
 if TYPE_CHECKING:  # torch alone answers where the extra packages aren't installed
     import onnx
-
-    from striate.ship.formats import Opened
 
 ENGINES = ("auto", "openvino", "onnx", "torch")
 Probabilities = NDArray[np.float32]
@@ -68,19 +66,19 @@ def of_graph(proto: "onnx.ModelProto", engine: str) -> Answers:
     return lambda pixels: session.run(None, {name: np.ascontiguousarray(pixels)})[0]
 
 
-def of_file(opened: "Opened") -> Answers:
-    """An engine for an exported file, without the part that fits the picture where that can be left out."""
-    if opened.path.suffix == ".onnx":
+def of_file(path: Path, preprocess: Mapping[str, Any]) -> Answers:
+    """An engine for an exported file, without the part that fits the picture."""
+    if path.suffix == ".onnx":
         from striate.ship import formats, graph
 
-        return of_graph(graph.answering(formats.read_onnx(opened.path)), "onnx")
-    if opened.path.suffix == ".xml":
+        return of_graph(graph.answering(formats.read_onnx(path)), "onnx")
+    if path.suffix == ".xml":
         import openvino
 
-        return _compiled(_cut(openvino.Core().read_model(opened.path), opened.facts["preprocess"]))
+        return _compiled(_cut(openvino.Core().read_model(path), preprocess))
     from striate.ship.formats import open_answer
 
-    return open_answer(opened.path)
+    return open_answer(path)
 
 
 def _compiled(network: Any) -> Answers:
@@ -98,7 +96,7 @@ def _compiled(network: Any) -> Answers:
     return answers
 
 
-def _cut(network: Any, preprocess: dict[str, Any]) -> Any:
+def _cut(network: Any, preprocess: Mapping[str, Any]) -> Any:
     import openvino
     from openvino import opset13 as ops
 

@@ -6,11 +6,14 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
+
 from striate.errors import UsageError
 from striate.files import write_text
 from striate.ship import formats
 from striate.ship.convert import converted
 from striate.ship.parity import MAX_DROP, Certificate, compare, insist
+from striate.ship.places import certificate_path, files
 from striate.ship.samples import samples
 from striate.train import Run
 
@@ -42,30 +45,30 @@ def export(
     if not target.parent.is_dir():
         raise UsageError(f"there is no folder {target.parent}")
     model, tests = run.model(), samples(run, "test").some(images)
-    proto = converted(model, run.folder / "model.safetensors")
-    if int8:
+
+    def make() -> onnx.ModelProto:
+        proto = converted(model, run.folder / "model.safetensors")
+        if not int8:
+            return proto
         from striate.ship.quantise import quantise
 
-        proto = quantise(proto, samples(run, "train").some(calibration))
+        return quantise(proto, samples(run, "train").some(calibration))
+
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         draft = Path(folder) / target.name
-        kind.write(model, proto, draft)
+        kind.write(model, make, draft)
         certificate = compare(model, kind.open(draft), tests)
         insist(certificate, max_drop)
-        _publish(draft, target)
-    certificate = replace(certificate, path=str(target))
-    write_text(certificate_path(target), json.dumps(certificate.to_json(), indent=2))
+        certificate = replace(certificate, path=str(target))
+        _publish(draft, target, certificate)
     return certificate
 
 
-def certificate_path(path: Path) -> Path:
-    """Where the certificate of an exported file lies."""
-    return path.with_name(f"{path.name}.certificate.json")
-
-
-def _publish(draft: Path, target: Path) -> None:
-    """Move the files into place, what others refer to first; a link at the target is replaced, not followed."""
-    for part in reversed(formats.files(draft)):
+def _publish(draft: Path, target: Path, certificate: Certificate) -> None:
+    """Move the files into place, what others refer to first, the certificate before all: a server that watches the
+    model finds it complete. A link at the target is replaced, not followed."""
+    write_text(certificate_path(target), json.dumps(certificate.to_json(), indent=2))
+    for part in reversed(files(draft)):
         with part.open("rb+") as f:
             os.fsync(f.fileno())
         os.replace(part, target.parent / part.name)

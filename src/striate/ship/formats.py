@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from striate.errors import DataError, StriateError, UsageError, nearest
 from striate.ship import graph
+from striate.ship.archive import FACTS, facts_in
 from striate.ship.engines import Probabilities, cores
 from striate.ship.graph import FORMAT, INPUT
 from striate.train.checkpoint import Model
 
 Call = Callable[[NDArray[np.uint8]], Probabilities]
-FACTS = "striate.json"  # the extra file inside a .pt2
+Facts = Mapping[str, Any]
+Make = Callable[[], onnx.ModelProto]  # the graph of the model, made only where it is asked for
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,21 @@ class Opened:
     """A file that was read: its facts, and the call from raw pixels uint8 (n, h, w, c) to probabilities (n, k)."""
 
     path: Path
-    facts: Mapping[str, Any]
+    facts: Facts
     call: Call
     runtime: str
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a model becomes files of this kind; the first of `suffixes` is the one to name."""
+    """How a model becomes files of this kind; the first of `suffixes` is the one to name.
+
+    `facts` reads what a file says about itself, without compiling it.
+    """
 
     suffixes: tuple[str, ...]
-    write: Callable[[Model, onnx.ModelProto, Path], object]
+    write: Callable[[Model, Make, Path], object]
+    facts: Callable[[Path], Facts]
     open: Callable[[Path], Opened]
 
 
@@ -56,8 +62,12 @@ def named(name: str) -> Format:
     return FORMATS[name]
 
 
-def _write_onnx(model: Model, proto: onnx.ModelProto, path: Path) -> None:
-    onnx.save_model(proto, path)
+def _write_onnx(model: Model, make: Make, path: Path) -> None:
+    onnx.save_model(make(), path)
+
+
+def _facts_onnx(path: Path) -> Facts:
+    return _checked(graph.read_facts(read_onnx(path)), path)
 
 
 def _open_onnx(path: Path) -> Opened:
@@ -71,7 +81,7 @@ def _open_onnx(path: Path) -> Opened:
     try:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own kinds of exception, none of them public
-        raise DataError(f"{path}: ONNX Runtime can't load it: {_first_line(error)}") from error
+        raise DataError(f"{path}: ONNX Runtime can't load it: {first_line(error)}") from error
     call = lambda images: session.run(None, {INPUT: np.ascontiguousarray(images)})[0]  # noqa: E731
     return Opened(path, facts, call, f"ONNX Runtime {ort.__version__}")
 
@@ -83,7 +93,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except FileNotFoundError:
         raise UsageError(f"no file at {path}") from None
     except Exception as error:  # protobuf's, which has no public base
-        raise DataError(f"{path} is damaged or no ONNX file: {_first_line(error)}") from error
+        raise DataError(f"{path} is damaged or no ONNX file: {first_line(error)}") from error
     if _refers_elsewhere(proto):
         raise DataError(f"{path} refers to data outside of itself; that is never followed")
     return proto
@@ -102,66 +112,79 @@ def _refers_elsewhere(message: Any) -> bool:
     return False
 
 
-def _write_openvino(model: Model, proto: onnx.ModelProto, path: Path) -> None:
+def _write_openvino(model: Model, make: Make, path: Path) -> None:
     import openvino
 
+    proto = make()
     network = openvino.Core().read_model(proto.SerializeToString())
     for key, value in graph.read_facts(proto).items():
         network.set_rt_info(json.dumps(value), ["striate", key])
     openvino.save_model(network, path, compress_to_fp16=False)
 
 
-def _open_openvino(path: Path) -> Opened:
+def _facts_openvino(path: Path) -> Facts:
+    return _read_openvino(path)[1]
+
+
+def _read_openvino(path: Path) -> tuple[Any, Facts]:
     import openvino
 
     if not path.is_file():
         raise UsageError(f"no file at {path}")
-    core = openvino.Core()
     try:
-        network = core.read_model(path)
+        network = openvino.Core().read_model(path)
         info = network.get_rt_info(["striate"]).value if network.has_rt_info(["striate"]) else {}
-        found = {
-            key: json.loads(value.value if hasattr(value, "value") else value) for key, value in info.items()
-        }
-        compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except RuntimeError as error:
-        raise DataError(f"{path}: OpenVINO can't load it: {_first_line(error)}") from error
+        raise DataError(f"{path}: OpenVINO can't load it: {first_line(error)}") from error
+    found = {key: json.loads(getattr(value, "value", value)) for key, value in info.items()}
+    return network, _checked(found, path)
+
+
+def _open_openvino(path: Path) -> Opened:
+    import openvino
+
+    network, facts = _read_openvino(path)
+    try:
+        compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError as error:
+        raise DataError(f"{path}: OpenVINO can't load it: {first_line(error)}") from error
     call = lambda images: np.array(compiled([np.ascontiguousarray(images)])[0])  # noqa: E731
-    return Opened(path, _checked(found, path), call, f"OpenVINO {openvino.__version__.split('-')[0]}")
+    return Opened(path, facts, call, f"OpenVINO {openvino.__version__.split('-')[0]}")
 
 
-def _write_torch(model: Model, proto: onnx.ModelProto, path: Path) -> None:
+def _write_torch(model: Model, make: Make, path: Path) -> None:
     import torch
 
-    torch.export.save(graph.program(model), path, extra_files={FACTS: json.dumps(graph.facts(model))})
+    program = graph.program(model)
+    program.example_inputs = None  # torch would write them as a pickle
+    torch.export.save(program, path, extra_files={FACTS: json.dumps(graph.facts(model))})
+
+
+def _facts_torch(path: Path) -> Facts:
+    return _checked(facts_in(path), path)
 
 
 def _open_torch(path: Path) -> Opened:
     import torch
 
-    if not path.is_file():
-        raise UsageError(f"no file at {path}")
-    extra = {FACTS: ""}
-    try:
-        module = torch.export.load(path, extra_files=extra).module()
-        found = json.loads(extra[FACTS] or "{}")
-    except Exception as error:  # torch raises many kinds for a damaged archive
-        raise DataError(f"{path}: torch can't load it: {_first_line(error)}") from error
+    facts = _facts_torch(path)
+    module = _load_torch(path).module()
 
     def call(images: NDArray[np.uint8]) -> Probabilities:
         with torch.inference_mode():
             return module(torch.from_numpy(np.ascontiguousarray(images))).numpy()
 
-    return Opened(path, _checked(found, path), call, f"torch {torch.__version__}")
+    return Opened(path, facts, call, f"torch {torch.__version__}")
 
 
 def open_answer(path: Path) -> Call:
     """The half of a `.pt2` that answers, for pixels that were cut to size.    uint8 (n, c, *size) -> (n, k)"""
     import torch
 
+    facts_in(path)
     with warnings.catch_warnings():  # of torch about itself
         warnings.simplefilter("ignore")
-        answer = torch.export.unflatten(torch.export.load(path)).get_submodule("answer")
+        answer = torch.export.unflatten(_load_torch(path)).get_submodule("answer")
 
     def call(pixels: NDArray[np.uint8]) -> Probabilities:
         with torch.inference_mode():
@@ -170,19 +193,25 @@ def open_answer(path: Path) -> Call:
     return call
 
 
+def _load_torch(path: Path) -> Any:
+    """A program from an archive in which `facts_in` found nothing but numbers."""
+    import torch
+
+    try:
+        return torch.export.load(path)
+    except Exception as error:  # torch raises many kinds for a damaged archive
+        raise DataError(f"{path}: torch can't load it: {first_line(error)}") from error
+
+
 def _checked(found: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     if found.get("format") != FORMAT:
         raise DataError(f"{path} was not exported by striate: it says {found.get('format', 'nothing')!r}")
     return found
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of a library says, without its pages of context."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def files(path: Path) -> list[Path]:
-    """`path` and the files that belong to it."""
-    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
 def failure(what: str) -> StriateError:
@@ -191,7 +220,7 @@ def failure(what: str) -> StriateError:
 
 
 FORMATS = {
-    "onnx": Format((".onnx",), _write_onnx, _open_onnx),
-    "openvino": Format((".xml", ".bin"), _write_openvino, _open_openvino),
-    "torch": Format((".pt2",), _write_torch, _open_torch),
+    "onnx": Format((".onnx",), _write_onnx, _facts_onnx, _open_onnx),
+    "openvino": Format((".xml", ".bin"), _write_openvino, _facts_openvino, _open_openvino),
+    "torch": Format((".pt2",), _write_torch, _facts_torch, _open_torch),
 }

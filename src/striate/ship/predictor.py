@@ -1,6 +1,5 @@
 """`striate.load(path)`: a trained network that answers for anything that holds pictures."""
 
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from striate.data.preprocess import Preprocess
 from striate.data.source import Pixels
-from striate.errors import UsageError
+from striate.errors import DataError, StriateError, UsageError
 from striate.ship import engines
 from striate.ship.engines import Answers, Probabilities, cores
 from striate.ship.extra import needs
@@ -133,18 +132,39 @@ def load_for(path: Path | str, files: Sequence[Path], engine: str = "auto") -> P
     return load(path, "torch" if engine == "auto" and few and trained else engine)
 
 
-def _exported(path: Path, engine: str, batch_size: int) -> Predictor:
+def check(path: Path | str, engine: str = "auto") -> None:
+    """Read what `load` would load, without an engine; raises what `load` would raise for a file that is no good."""
+    path = Path(path)
+    if path.is_dir():
+        Run.open(path).model()
+    elif path.suffix == ".safetensors":
+        checkpoint.load(path)
+    else:
+        _facts(path, engine)
+
+
+def _facts(path: Path, engine: str) -> tuple[str, Mapping[str, Any]]:
+    """The engine that an exported file is for, and what the file says about itself."""
     needs("onnx", "onnxruntime", "openvino")
     from striate.ship import formats, parity
-    from striate.ship.export import certificate_path
 
     kind = formats.of(path)
     name = next(n for n, k in formats.FORMATS.items() if k is kind)
     if engine not in ("auto", name):
         raise UsageError(f"{path} is for {name}, not {engine}")
-    if (certificate := certificate_path(path)).is_file():
-        parity.verify(path, json.loads(certificate.read_text(encoding="utf-8"))["sha256"])
-    opened = kind.open(path)
-    preprocess = Preprocess.from_dict(opened.facts["preprocess"])
-    answers = engines.of_file(opened)
-    return Predictor(opened.facts["classes"], preprocess, answers, name, batch_size, opened.facts["several"])
+    if path.is_file():
+        parity.verify(path)
+    return name, kind.facts(path)
+
+
+def _exported(path: Path, engine: str, batch_size: int) -> Predictor:
+    name, facts = _facts(path, engine)
+    try:
+        answers = engines.of_file(path, facts["preprocess"])
+        preprocess = Preprocess.from_dict(facts["preprocess"])
+        return Predictor(facts["classes"], preprocess, answers, name, batch_size, facts["several"])
+    except StriateError:
+        raise
+    except Exception as error:  # each runtime has its own for a graph that it can't take
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{path}: {name} can't load it: {cause}") from error

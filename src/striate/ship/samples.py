@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from striate.data.arrays import ArrayStore, channels
 from striate.data.decode import decode
@@ -14,10 +15,13 @@ from striate.data.splits import restore
 from striate.errors import DataError
 from striate.train import Run
 
+Labels = NDArray[np.bool_]  # which of the classes a picture has
+Sample = tuple[Pixels, Pixels, Labels]
+
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures of one split; iterates (raw uint8 (h, w, c), the same as training read it (c, *size), class number)."""
+    """Pictures of one split, each raw (h, w, c), as training read it (c, *size), and its labels (k,)."""
 
     part: Part
     classes: Sequence[str]
@@ -26,10 +30,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.part)
 
-    def __iter__(self) -> Iterator[tuple[Pixels, Pixels, int]]:
+    def __iter__(self) -> Iterator[Sample]:
         for row, target in zip(self.part.rows.tolist(), self.part.targets, strict=True):
-            label = self.classes.index(target) if isinstance(target, str) else -1
-            yield self._raw(row), self.part.store.pixels(row, self.preprocess), label
+            names = (target,) if isinstance(target, str) else target
+            labels = np.array([name in names for name in self.classes])
+            yield self._raw(row), self.part.store.pixels(row, self.preprocess), labels
 
     def _raw(self, row: int) -> Pixels:
         store, c = self.part.store, self.preprocess.channels
@@ -54,9 +59,9 @@ def samples(run: Run, split: str) -> Samples:
     return Samples(parts[split], model.classes, model.preprocess)
 
 
-def batches(found: Samples, most: int) -> Iterator[tuple[Pixels, Pixels, list[int]]]:
-    """Runs of pictures of one size: raw (n, h, w, c), as trained (n, c, *size), labels; n is at most `most`."""
-    held: list[tuple[Pixels, Pixels, int]] = []
+def batches(found: Samples, most: int) -> Iterator[Sample]:
+    """Runs of pictures of one size: raw (n, h, w, c), as trained (n, c, *size), labels (n, k); n is at most `most`."""
+    held: list[Sample] = []
     for sample in found:
         if held and (len(held) == most or held[0][0].shape != sample[0].shape):
             yield _stacked(held)
@@ -66,6 +71,6 @@ def batches(found: Samples, most: int) -> Iterator[tuple[Pixels, Pixels, list[in
         yield _stacked(held)
 
 
-def _stacked(held: Sequence[tuple[Pixels, Pixels, int]]) -> tuple[Pixels, Pixels, list[int]]:
+def _stacked(held: Sequence[Sample]) -> Sample:
     raw, trained, labels = zip(*held, strict=True)
-    return np.stack(raw), np.stack(trained), list(labels)
+    return np.stack(raw), np.stack(trained), np.stack(labels)

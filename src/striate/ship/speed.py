@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from striate.ship import formats
+from striate.ship import formats, parity
 from striate.ship.formats import Opened
+from striate.ship.places import files
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,23 @@ class Timing:
 
 def timings(paths: Sequence[Path], seconds: float = 2.0) -> list[Timing]:
     """Each file for about `seconds` a batch size; they take turns, so that a machine that drifts slows all."""
-    opened = [formats.of(path).open(path) for path in paths]
+    opened = [_vouched(path) for path in paths]
     measured = {n: _rounds(opened, n, seconds) for n in (1, 16)}
     return [
         Timing(
             str(o.path),
             o.runtime,
             o.facts["precision"],
-            sum(f.stat().st_size for f in formats.files(o.path)) / 1e6,
+            sum(f.stat().st_size for f in files(o.path)) / 1e6,
             *(1000 * statistics.median(measured[n][i]) for n in (1, 16)),
         )
         for i, o in enumerate(opened)
     ]
+
+
+def _vouched(path: Path) -> Opened:
+    parity.verify(path)
+    return formats.of(path).open(path)
 
 
 def _rounds(opened: Sequence[Opened], n: int, seconds: float) -> list[list[float]]:
