@@ -70,3 +70,12 @@ def test_what_does_not_fit_is_counted_and_its_first_names_said():
     with pytest.raises(UsageError) as caught:
         check("peer", list("abcdef"), ["x"], [])
     assert str(caught.value) == "these peer weights do not fit: 6 missing (a, b, c, d, ...); 1 unexpected (x)"
+
+
+def test_names_that_a_file_chose_stay_on_the_line():
+    with pytest.raises(UsageError) as caught:
+        check("peer", [], ["a\nb\x1b[2J", "c" * 1000], [])
+    said = str(caught.value)
+    assert said.isprintable()
+    assert r"2 unexpected (a\nb\x1b[2J, ccc" in said
+    assert len(said) < 300

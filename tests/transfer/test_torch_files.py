@@ -108,6 +108,59 @@ def test_a_member_that_unpacks_to_much_more(tmp_path):
         read_state(tmp_path / "b.pth")
 
 
+def rewritten(old, new, change):
+    """The archive again, with what `change` makes of each member."""
+    with zipfile.ZipFile(old) as a, zipfile.ZipFile(new, "w") as b:
+        for name in a.namelist():
+            b.writestr(name, change(name, a.read(name)))
+    return new
+
+
+STATE_OF_64 = {"w": torch.arange(64.0).view(8, 8)}
+
+
+@pytest.mark.parametrize(
+    ("end", "change"),
+    [
+        ("data/0", lambda data: data[:16]),  # the storage is shorter than the pickle says
+        ("data/0", lambda data: b""),
+        (
+            "data.pkl",
+            lambda data: data.replace(b"K\x08K\x08\x86", b"K\xffK\xff\x86"),
+        ),  # 255 x 255 of 64 numbers
+        ("data.pkl", lambda data: b"\x80\x02]K\x00K\x01s."),  # SETITEM on a list
+        (
+            "data.pkl",
+            lambda data: b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nK\x00K\x01s.",
+        ),  # on a function
+        ("data.pkl", lambda data: b"\x80\x02."),  # takes from an empty stack
+        ("data.pkl", lambda data: b"\x80\x02h\x05."),  # takes what was never kept
+    ],
+)
+def test_pickles_that_lie_about_what_they_hold(end, change, tmp_path):
+    """CVE-2026-24747 and its like: refused in one line, whatever torch says of them."""
+    torch.save(STATE_OF_64, tmp_path / "a.pth")
+    path = rewritten(tmp_path / "a.pth", tmp_path / "b.pth", lambda n, d: change(d) if n.endswith(end) else d)
+    with pytest.raises(DataError) as caught:
+        read_state(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning", "ignore:torch.quant:DeprecationWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.zeros(3, device="meta"),
+        lambda: torch.zeros(1).expand(1 << 40),  # four bytes that are shown as four terabytes
+    ],
+)
+def test_tensors_whose_values_are_not_all_there(make, tmp_path):
+    torch.save({"w": make()}, tmp_path / "a.pth")
+    with pytest.raises(DataError, match="'w' is sparse, quantised or larger than what is stored: refused"):
+        read_state(tmp_path / "a.pth")
+
+
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize(
     "content", [b"", b"PK\3\4", b"{", b"\xff" * 8, b"not weights at all", b"\x80\x02}q\x00"]
@@ -121,9 +174,26 @@ def test_damaged_files_say_so_in_one_line(content, suffix, tmp_path):
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_was_cut(tmp_path):
-    torch.save({"w": torch.rand(1000)}, tmp_path / "a.pth")
-    whole = (tmp_path / "a.pth").read_bytes()
-    (tmp_path / "a.pth").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="damaged"):
-        read_state(tmp_path / "a.pth")
+@pytest.mark.parametrize("kind", ["zip", "old", "safetensors"])
+def test_a_file_cut_or_bent_anywhere_is_told_in_one_line(kind, tmp_path):
+    path = tmp_path / ("a.safetensors" if kind == "safetensors" else "a.pth")
+    if kind == "safetensors":
+        save_file(STATE_OF_64, path)
+    else:
+        torch.save(STATE_OF_64, path, _use_new_zipfile_serialization=kind == "zip")
+    whole = path.read_bytes()
+    cut = [whole[: i * len(whole) // 40] for i in range(40)]
+    bent = [whole[:i] + bytes([whole[i] ^ 0x55]) + whole[i + 1 :] for i in range(0, min(len(whole), 400), 3)]
+    told = [refusal(path, content) for content in cut + bent]
+    assert all(told[:40])  # a bent byte may be one of the numbers
+    assert not any("\n" in line for line in told)
+
+
+def refusal(path, content):
+    """The line that refuses this content; nothing where it can be read."""
+    path.write_bytes(content)
+    try:
+        read_state(path)
+    except DataError as error:
+        return str(error)
+    return ""

@@ -9,7 +9,7 @@ from torch import nn
 
 from striate.transfer.keras_layout import NORM, from_keras, natural, renumbered, to_keras_layout
 from striate.transfer.names import Rules, check, choose, groups, layers
-from striate.transfer.state import put
+from striate.transfer.state import as_ours, put
 
 UNSCALED = ("inception_v3", "inception_resnet_v2")  # families whose batch norms have no gamma
 
@@ -181,7 +181,7 @@ def load_keras(module: nn.Module, state: Mapping[str, np.ndarray], blank: Collec
             if value.shape != ours[key].shape
         ],
     )
-    put(module, values)
+    put(module, {key: as_ours(value, ours[key], pairs[key], "Keras") for key, value in values.items()})
 
 
 def to_keras(module: nn.Module) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from striate.errors import DataError
-from striate.transfer.torch_files import refuse_bombs
+from striate.transfer.torch_files import one_line, refuse_bombs
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
 KINDS = ("conv2d", "depthwise_conv2d", "separable_conv2d", "batch_normalization", "dense")  # hold weights
@@ -59,10 +59,10 @@ def read_keras(path: Path) -> list[KerasLayer]:
         if path.suffix == ".keras":
             return _read_archive(path)
         return _read_h5(path, path)
-    except (zipfile.BadZipFile, OSError, KeyError, ValueError, RuntimeError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} is damaged or no Keras file: {' '.join(str(error).split())}") from None
+    except DataError:
+        raise
+    except Exception as error:  # bytes that nobody wrote make h5py and zipfile raise anything
+        raise DataError(f"{path} is damaged or no Keras file: {one_line(error)}") from None
 
 
 def _read_archive(path: Path) -> list[KerasLayer]:
@@ -122,10 +122,10 @@ def _is_legacy(f: Any) -> bool:
 
 
 class _Walk:
-    """Reads groups and arrays of one file, counts what they take, and follows no links."""
+    """Reads groups and arrays of one file, counts what they take in all, and follows no links."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.taken = path, 0
+        self.path, self.taken, self.stored = path, 0, path.stat().st_size
 
     def get(self, group: Any, name: str) -> Any:
         """The member `name`, which may be a path, link by link."""
@@ -147,15 +147,14 @@ class _Walk:
         where = f"{self.path}: {data.name!r}"
         if data.external or data.is_virtual:
             raise DataError(f"{where} lies in another file: refused")
-        size = math.prod(data.shape) * data.dtype.itemsize
-        self.taken += size
-        if self.taken > MOST or (size > FLOOR and size > RATIO * data.id.get_storage_size()):
+        self.taken += math.prod(data.shape) * data.dtype.itemsize
+        if self.taken > MOST or self.taken > max(FLOOR, RATIO * self.stored):
             raise DataError(
-                f"{where} declares {size:,} bytes, stored are {data.id.get_storage_size():,}: refused"
+                f"{where} and those before declare {self.taken:,} bytes, the file has {self.stored:,}: refused"
             )
         if data.dtype.kind != "f":
             raise DataError(f"{where} holds {data.dtype}, expected floating-point numbers")
-        return data[()]
+        return data.astype(np.float32)[()]
 
 
 def _legacy(walk: _Walk, f: Any) -> list[KerasLayer]:
@@ -173,7 +172,7 @@ def _legacy(walk: _Walk, f: Any) -> list[KerasLayer]:
 def _saved(walk: _Walk, f: Any) -> list[KerasLayer]:
     """Keras 3: `layers/conv2d_3/vars/0`, numbered for each class of layers; newer files also name the layer."""
     layers: list[KerasLayer] = []
-    for path, group in _groups(walk, f, ""):
+    for path, group in _groups(walk, f, "", set()):
         where = path.rpartition("/")[2]
         kind, number = re.fullmatch(r"(.*?)(?:_(\d+))?", where).groups()  # type: ignore[union-attr]
         if kind.startswith("seed_generator"):  # what dropout draws from
@@ -190,16 +189,19 @@ def _saved(walk: _Walk, f: Any) -> list[KerasLayer]:
     return sorted(layers, key=lambda layer: (KINDS.index(layer.kind or ""), layer.number))
 
 
-def _groups(walk: _Walk, group: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every group that has `vars`, except the optimiser's."""
+def _groups(walk: _Walk, group: Any, path: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
+    """Every group that has `vars`, except the optimiser's, once: hard links may lead to it on endless ways."""
     import h5py
 
+    seen.add(group)
     for name in group:
         member = walk.get(group, name)
-        if name == "vars" and isinstance(member, h5py.Group):
+        if not isinstance(member, h5py.Group) or member in seen:
+            continue
+        if name == "vars":
             yield path, group
-        elif isinstance(member, h5py.Group) and not (path == "" and name.startswith("optimizer")):
-            yield from _groups(walk, member, f"{path}/{name}")
+        elif path or not name.startswith("optimizer"):
+            yield from _groups(walk, member, f"{path}/{name}", seen)
 
 
 def _named(arrays: list[np.ndarray], layer: str, path: Path) -> dict[str, np.ndarray]:

@@ -77,7 +77,8 @@ def check(peer: str, missing: Iterable[str], unexpected: Iterable[str], shapes: 
 
 
 def _few(names: list[str], n: int = 4) -> str:
-    return ", ".join(names[:n]) + (", ..." if len(names) > n else "")
+    said = [ascii(name)[1:-1][:160] for name in names[:n]]  # a file may name them anything, on many lines too
+    return ", ".join(said) + (", ..." if len(names) > n else "")
 
 
 def groups(pattern: str, text: str) -> tuple[str, ...]:

@@ -5,9 +5,12 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
+from striate.errors import DataError
 from striate.transfer.names import check, layers
 
 COUNTER = "num_batches_tracked"  # absent from old files, and nothing that is computed depends on it
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+INTEGERS = (torch.int64, torch.int32)
 
 
 def keys(module: nn.Module, names: Mapping[str, str]) -> dict[str, str]:
@@ -55,7 +58,8 @@ def load_state(
         ],
     )
     filled = {key: torch.zeros(ours[key].shape) for key in blank}
-    put(module, filled | {mine: value.reshape(ours[mine].shape) for mine, value in there.items()})
+    sound = {mine: as_ours(value, ours[mine], pairs[mine], peer) for mine, value in there.items()}
+    put(module, filled | {mine: value.reshape(ours[mine].shape) for mine, value in sound.items()})
 
 
 def fits(value: Tensor, ours: Tensor) -> bool:
@@ -67,6 +71,19 @@ def fits(value: Tensor, ours: Tensor) -> bool:
         and value.shape[0] == ours.shape[0]
         and value.numel() == ours.numel()
     )
+
+
+def as_ours(value: Tensor, ours: Tensor, name: str, peer: str) -> Tensor:
+    """The peer's value in the precision of ours; DataError with its `name` there where it can't be computed with."""
+    if value.dtype not in FLOATS and (ours.is_floating_point() or value.dtype not in INTEGERS):
+        kind = str(value.dtype).removeprefix("torch.")
+        raise DataError(f"these {peer} weights hold {kind} under {name!r}, expected floating-point numbers")
+    value = value.to(ours.dtype)
+    if not value.isfinite().all():
+        raise DataError(
+            f"these {peer} weights hold NaN or infinity under {name!r}: nothing can be computed with them"
+        )
+    return value
 
 
 def put(module: nn.Module, values: Mapping[str, Tensor]) -> None:
