@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -108,16 +109,67 @@ def test_the_hub_states_the_checksum_itself(server, tmp_path):
     assert path.read_bytes() == b"a hub's file"
     assert [kind for kind, _ in asked] == ["HEAD", "GET"]
     assert find_weights("densenet121", "ra_in1k", offline=True) == path
+    assert len(asked) == 2
 
 
-def test_what_the_hubs_own_client_has_fetched_is_used(server, tmp_path):
+@pytest.mark.parametrize("content", [b"a hub's", b"a hub's fine", b""])
+def test_a_file_that_changed_since_is_fetched_again(content, server):
+    files, _ = server
+    files["densenet121-a639ec97.pth"] = b""
+    files["model.safetensors"] = b"a hub's file"
+    path = find_weights("densenet121", "ra_in1k")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"offline, and .* missing \(or not known to be the published file"):
+        find_weights("densenet121", "ra_in1k", offline=True)
+    assert find_weights("densenet121", "ra_in1k").read_bytes() == b"a hub's file"
+
+
+def test_a_file_of_unknown_origin_is_compared_with_what_the_hub_states(server, tmp_path):
     files, asked = server
     files["densenet121-a639ec97.pth"] = b""
-    kept = tmp_path / "HF_HOME/hub/models--timm--densenet121.tv_in1k/snapshots/abc/model.safetensors"
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(b"x")
-    assert find_weights("densenet121", "tv_in1k") == kept
+    files["model.safetensors"] = b"a hub's file"
+    path = tmp_path / "STRIATE_HOME/weights/timm/densenet121.ra_in1k/model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"a hub's file")
+    with pytest.raises(DataError, match="offline") as caught:
+        find_weights("densenet121", "ra_in1k", offline=True)
+    assert "--weights FILE" in caught.value.hint
+    assert find_weights("densenet121", "ra_in1k") == path
+    assert [kind for kind, _ in asked] == ["HEAD"]
+    assert find_weights("densenet121", "ra_in1k", offline=True) == path
+
+
+def snapshot(folder, revision, content, digest=None):
+    """A file as the hub's own client keeps it: a link to a blob that is named by its SHA-256."""
+    blob = folder / "blobs" / (digest or hashlib.sha256(content).hexdigest())
+    kept = folder / "snapshots" / revision / "model.safetensors"
+    for path in (blob, kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(content)
+    kept.symlink_to(blob)
+    return kept
+
+
+def test_what_the_hubs_own_client_has_fetched_is_used_the_newest_first(server, tmp_path):
+    files, asked = server
+    files["densenet121-a639ec97.pth"] = b""
+    folder = tmp_path / "HF_HOME/hub/models--timm--densenet121.tv_in1k"
+    new, old = snapshot(folder, "0ab", b"new"), snapshot(folder, "9cd", b"old")
+    os.utime(old, (1, 1), follow_symlinks=False)
+    assert find_weights("densenet121", "tv_in1k", offline=True) == new
     assert asked == []
+
+
+def test_what_the_hubs_own_client_has_broken_is_not(server, tmp_path):
+    files, _ = server
+    files["densenet121-a639ec97.pth"] = b""
+    files["model.safetensors"] = b"a hub's file"
+    folder = tmp_path / "HF_HOME/hub/models--timm--densenet121.tv_in1k"
+    digest = hashlib.sha256(b"a hub's file").hexdigest()
+    broken = snapshot(folder, "abc", b"a hub's", digest)
+    found = find_weights("densenet121", "tv_in1k")
+    assert found == tmp_path / "STRIATE_HOME/weights/timm/densenet121.tv_in1k/model.safetensors"
+    assert broken.read_bytes() == b"a hub's"
 
 
 @pytest.mark.parametrize("how", ["flag", "STRIATE_OFFLINE", "HF_HUB_OFFLINE"])

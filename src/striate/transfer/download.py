@@ -1,9 +1,11 @@
 """Published weights, found where the peers keep theirs or fetched there, and verified in either case."""
 
+import hashlib
 import os
 import re
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +50,38 @@ def find_weights(
 def _here(row: Published, offline: bool, progress: Progress | None) -> Path:
     path = place(row)
     if row.digest is None:
-        if path.is_file():
-            return path
-        if offline:
-            raise DataError(f"offline, and {str(path)!r} is missing", f"put {row.url} there, or go online")
-        fetch(stated_by_server(row.url), path, progress=progress)
-    else:
-        fetch(RemoteFile(row.url, None, row.digest), path, offline=offline, progress=progress)
+        return _from_hub(row, path, offline, progress)
+    fetch(RemoteFile(row.url, None, row.digest), path, offline=offline, progress=progress)
     return path
 
 
+def _from_hub(row: Published, path: Path, offline: bool, progress: Progress | None) -> Path:
+    """The hub states a checksum when asked: it's kept beside the file, and its own client names its files by it."""
+    for kept in snapshots(row):
+        if kept.resolve().name == _sha256(kept):
+            return kept
+    note = path.with_name(f"{path.name}.sha256")
+    if path.is_file() and note.is_file() and note.read_text("utf-8", "replace") == _sha256(path):
+        return path
+    if offline:
+        raise DataError(
+            f"offline, and {str(path)!r} is missing (or not known to be the published file)",
+            f"go online once, or get {row.url} and name the file: --weights FILE",
+        )
+    file = stated_by_server(row.url)
+    fetch(file, path, progress=progress)
+    with suppress(OSError):  # a folder for reading only: the server is asked again next time
+        note.write_text(file.sha256, "utf-8")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
 def place(row: Published) -> Path:
-    """Where the file belongs: the cache of the library that publishes it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Where the file belongs: the cache of the library that publishes it, ours for what the hub's client hasn't."""
     if row.layout == "keras":
         return (
             Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
@@ -68,12 +89,24 @@ def place(row: Published) -> Path:
             / row.filename
         )
     if row.digest is not None:
-        torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser()
-        return torch_home / "hub" / "checkpoints" / row.filename
-    repository = row.url.removeprefix(HUB).split("/resolve/")[0]
-    hub = Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
-    kept = sorted((hub / f"models--{repository.replace('/', '--')}" / "snapshots").glob(f"*/{row.filename}"))
-    return kept[-1] if kept else home() / "weights" / repository / row.filename
+        return _cache("TORCH_HOME", "torch") / "hub" / "checkpoints" / row.filename
+    return home() / "weights" / _repository(row) / row.filename
+
+
+def snapshots(row: Published) -> list[Path]:
+    """The file in the cache of the hub's own client, as often as it's there, the newest first."""
+    folder = _cache("HF_HOME", "huggingface") / "hub" / f"models--{_repository(row).replace('/', '--')}"
+    found = [path for path in (folder / "snapshots").glob(f"*/{row.filename}") if path.is_file()]
+    return sorted(found, key=lambda path: path.lstat().st_mtime, reverse=True)
+
+
+def _repository(row: Published) -> str:
+    return row.url.removeprefix(HUB).split("/resolve/")[0]
+
+
+def _cache(variable: str, library: str) -> Path:
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / library
+    return Path(os.environ.get(variable) or usual).expanduser()
 
 
 def stated_by_server(url: str) -> RemoteFile:
