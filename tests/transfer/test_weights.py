@@ -12,6 +12,7 @@ import torchvision.models as tv
 from safetensors.torch import save_file
 
 from striate import zoo
+from striate.data import Preprocess
 from striate.errors import DataError, UsageError
 from striate.transfer import load_weights
 from striate.transfer.published import imagenet
@@ -98,6 +99,60 @@ def test_timm_by_names_that_torchvision_shares(tmp_path):
     assert found.preprocess.mean == (0.5, 0.5, 0.5)
 
 
+def tied(path):
+    """ResNet-18 by names that torchvision and timm share."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = tv.resnet18(num_classes=2).state_dict()
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "crop", "interpolation"),
+    [
+        ("resnet18-f37072fd.pth", "torchvision", 0.875, "bilinear"),
+        ("resnet18_a1_0-d63eafa0.pth", "timm", 0.95, "bicubic"),
+        ("models--timm--resnet18.a2_in1k/snapshots/0a/model.safetensors", "timm", 0.95, "bicubic"),
+        ("mine.pth", "torchvision", 0.875, "bilinear"),
+    ],
+)
+def test_of_equal_names_the_path_tells_whose_they_are(name, layout, crop, interpolation, tmp_path):
+    found = load_weights("resnet18", tied(tmp_path / name))
+    prepare = found.preprocess
+    assert (found.layout, prepare.crop_pct, prepare.interpolation) == (layout, crop, interpolation)
+
+
+def test_of_equal_names_timms_configuration_tells_whose_they_are(tmp_path):
+    cfg = {"input_size": [3, 160, 192], "crop_pct": 0.9, "interpolation": "bicubic", **IMAGENET}
+    (tmp_path / "config.json").write_text(json.dumps(cfg))
+    found = load_weights("resnet18", tied(tmp_path / "model.safetensors"))
+    assert (found.layout, found.preprocess.size) == ("timm", (160, 192))
+    published = load_weights("resnet18", tied(tmp_path / "resnet18-f37072fd.pth"))
+    assert (published.layout, published.preprocess.size) == ("torchvision", (224, 224))
+
+
+def test_timms_older_senets_compute_as_caffe_did(tmp_path):
+    """Stride on the first 1x1 and a pool that rounds up, unlike timm's `seresnet50` under newer names."""
+    net = timm.create_model("legacy_seresnet50", num_classes=7).eval()
+    for m in net.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(m.running_var, 1, 4)
+    torch.save(net.state_dict(), tmp_path / "a.pth")
+    found = load_weights("seresnet50", tmp_path / "a.pth")
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        same(found.module, net(x), x)
+    assert found.arguments == {"stride_on": "1x1", "ceil_pool": True}
+    assert (found.preprocess.crop_pct, found.preprocess.interpolation) == (0.875, "bilinear")
+
+
+def test_timms_small_older_senets_are_refused(tmp_path):
+    """They rectify before each gate, which no weights can tell."""
+    torch.save(timm.create_model("legacy_seresnet18", num_classes=7).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(UsageError, match="timm's legacy_seresnet18 has a ReLU before each gate"):
+        load_weights("seresnet18", tmp_path / "a.pth")
+
+
 @pytest.fixture(scope="module")
 def mobilenet():
     keras.backend.clear_session()
@@ -181,6 +236,26 @@ def test_grey_images_answer_as_three_equal_channels_do(squeezenet):
     assert grey.preprocess.mean == (pytest.approx((0.485 + 0.456 + 0.406) / 3),)
 
 
+def test_a_network_for_grey_images_takes_coloured_ones(squeezenet, tmp_path):
+    """A grey picture shown in three equal channels gets the answer that it got in one."""
+    state = squeezenet[0].state_dict()
+    state["features.0.weight"] = state["features.0.weight"].sum(1, keepdim=True)
+    torch.save(state, tmp_path / "a.pth")
+    grey = load_weights("squeezenet1_1", tmp_path / "a.pth")
+    colour = load_weights("squeezenet1_1", tmp_path / "a.pth", in_chans=3)
+    assert (grey.preprocess.channels, colour.preprocess.channels) == (1, 3)
+    pixels = torch.randint(256, (2, 1, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        logits = grey.module.eval()(grey.preprocess.normalise(pixels))
+        same(colour.module, logits, colour.preprocess.normalise(pixels.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize("c", [0, -1])
+def test_channels_that_no_image_has(c, squeezenet):
+    with pytest.raises(UsageError, match=f"squeezenet1_1: in_chans must be at least 1, got {c}"):
+        load_weights("squeezenet1_1", squeezenet[1], in_chans=c)
+
+
 @pytest.mark.parametrize("c", [1, 2, 4, 6])
 def test_kernels_are_adapted_as_timm_does(c):
     from timm.models import adapt_input_conv
@@ -189,6 +264,88 @@ def test_kernels_are_adapted_as_timm_does(c):
 
     kernel = torch.randn(8, 3, 3, 3)
     torch.testing.assert_close(adapt_kernel(kernel, c), adapt_input_conv(c, kernel))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_precision_becomes_single(dtype, squeezenet, tmp_path):
+    save_file({k: v.to(dtype) for k, v in squeezenet[0].state_dict().items()}, tmp_path / "a.safetensors")
+    found = load_weights("squeezenet1_1", tmp_path / "a.safetensors")
+    assert {p.dtype for p in found.module.parameters()} == {torch.float32}
+    torch.testing.assert_close(
+        found.module.stem.conv1.weight, squeezenet[0].features[0].weight, rtol=1e-2, atol=0
+    )
+
+
+def test_weights_that_are_no_numbers_are_named(squeezenet, tmp_path):
+    state = squeezenet[0].state_dict()
+    state["classifier.1.bias"] = torch.full((1000,), torch.nan)
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(DataError, match=r"hold NaN or infinity under 'classifier\.1\.bias'"):
+        load_weights("squeezenet1_1", tmp_path / "a.pth")
+
+
+def own(path, net, format="striate 1", **facts):
+    """A model file of ours, with what is to be changed in its notes; None leaves a fact out."""
+    usual = {
+        "origin": {"kind": "zoo", "name": "lenet5"},
+        "classes": list("0123456789"),
+        "preprocess": Preprocess((32, 32), channels=1, mean=(0.1,), std=(0.3,)).to_dict(),
+    }
+    kept = {key: value for key, value in (usual | facts).items() if value is not None}
+    save_file(
+        net if isinstance(net, dict) else net.state_dict(),
+        path,
+        {"format": format, "model": json.dumps(kept)},
+    )
+    return path
+
+
+def test_a_file_of_our_own(tmp_path):
+    net = zoo.build("lenet5")
+    path = own(tmp_path / "a.safetensors", net)
+    found = load_weights("lenet5", path)
+    assert (found.layout, found.classes, found.preprocess.mean) == ("striate", tuple("0123456789"), (0.1,))
+    x = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        same(found.module, net.eval()(x), x)
+    assert load_weights("lenet5", path, in_chans=3).preprocess.mean == (0.1,) * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format": "striate 2"}, r"has format 'striate 2'; this version reads 'striate 1'"),
+        ({"origin": None}, r"is damaged: what it says of its network can't be read \('origin'\)"),
+        ({"classes": None}, r"is damaged: what it says of its network can't be read \('classes'\)"),
+        ({"preprocess": None}, r"is damaged: what it says of its network can't be read \('preprocess'\)"),
+        ({"preprocess": {}}, "is damaged"),
+        ({"origin": 3}, "is damaged"),
+        (
+            {"origin": {"kind": "zoo", "name": "lenet5", "arguments": {"num_classes": 3}}},
+            r"no lenet5 can be built with \{'num_classes': 3\}",
+        ),
+    ],
+)
+def test_a_file_of_our_own_that_says_too_little_or_is_of_tomorrow(change, says, tmp_path):
+    with pytest.raises(DataError, match=says):
+        load_weights("lenet5", own(tmp_path / "a.safetensors", zoo.build("lenet5"), **change))
+
+
+def test_a_file_of_our_own_without_all_its_weights(tmp_path):
+    state = zoo.build("lenet5").state_dict()
+    first = next(iter(state))
+    path = own(tmp_path / "a.safetensors", {k: v for k, v in state.items() if k != first})
+    with pytest.raises(UsageError, match=f"these striate weights do not fit: 1 missing \\({first}\\)"):
+        load_weights("lenet5", path)
+
+
+def test_a_dense_first_layer_keeps_its_channels(tmp_path):
+    path = own(tmp_path / "a.safetensors", zoo.build("mlp"), origin={"kind": "zoo", "name": "mlp"})
+    assert load_weights("mlp", path, in_chans=1).module.in_chans == 1
+    with pytest.raises(
+        UsageError, match="the first layer of mlp is dense: its weights are for 1 channels alone"
+    ):
+        load_weights("mlp", path, in_chans=3)
 
 
 def test_weights_of_another_network(squeezenet):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from striate import zoo
 from striate.data import Preprocess
+from striate.errors import UsageError
 from striate.transfer.state import put
 from striate.zoo.network import ZooNet
 
@@ -24,7 +25,12 @@ def first_layer(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
 def adapt_channels(found: "Pretrained", in_chans: int) -> ZooNet:
     """The same network for images of `in_chans` channels."""
     old, values = found.module, found.module.state_dict()
-    name = f"{first_layer(old)[0]}.weight"
+    where, layer = first_layer(old)
+    if isinstance(layer, nn.Linear):
+        raise UsageError(
+            f"the first layer of {found.network} is dense: its weights are for {old.in_chans} channels alone"
+        )
+    name = f"{where}.weight"
     values[name] = adapt_kernel(values[name], in_chans)
     with torch.device("meta"):
         module = zoo.build(found.network, num_classes=old.num_classes, in_chans=in_chans, **found.arguments)
@@ -44,8 +50,10 @@ def adapt_kernel(kernel: Tensor, c: int) -> Tensor:
 
 
 def adapt_preprocess(prepare: Preprocess, in_chans: int) -> Preprocess:
-    """Mean and spread of grey are those of the colours, averaged."""
-    if in_chans != 1 or prepare.channels == 1:
+    """Mean and spread of grey are those of the colours, averaged; those of each colour are grey's."""
+    if in_chans == prepare.channels or in_chans not in (1, 3):
         return prepare
+    if in_chans == 3:
+        return replace(prepare, channels=3, mean=prepare.mean * 3, std=prepare.std * 3)
     mean, std = (sum(v) / len(v) for v in (prepare.mean, prepare.std))
     return replace(prepare, channels=1, mean=(mean,), std=(std,))

@@ -5,6 +5,7 @@ names that torchvision gives to ImageNet's classes.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,14 @@ from urllib.parse import urlsplit
 
 from striate import zoo
 from striate.data import Preprocess
+from striate.errors import UsageError
 
 Layout = Literal["striate", "torchvision", "timm", "keras"]
 HERE = Path(__file__).parent
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BGR = ("vgg", "resnet")  # families whose weights at Keras' expect blue first, as Caffe did
 HALF = (0.5, 0.5, 0.5)
+HEADLESS = "IMAGENET1K_FEATURES"  # torchvision's tag for a VGG-16 whose dense layers are NaN
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,13 @@ class Published:
 
 @cache
 def table() -> tuple[Published, ...]:
-    """Every row, the default of a network before its others."""
+    """Every row of weights that classify, the default of a network before its others."""
     rows = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
-    return tuple(Published(**{**row, "preprocess": _preprocess(row["preprocess"])}) for row in rows)
+    return tuple(
+        Published(**{**row, "preprocess": _preprocess(row["preprocess"])})
+        for row in rows
+        if row["tag"] != HEADLESS
+    )
 
 
 def published(network: str) -> tuple[Published, ...]:
@@ -62,14 +69,27 @@ def imagenet() -> tuple[str, ...]:
     return tuple((HERE / "imagenet.txt").read_text(encoding="utf-8").split("\n")[:1000])
 
 
-def preprocess_of(network: str, layout: Layout, path: Path) -> Preprocess:
-    """What a network of this layout was fed with: by the name of the file, its folder's `config.json`, the default."""
-    rows = [row for row in published(network) if row.layout == layout]
-    named = [row for row in rows if (row.digest and row.digest in path.name) or f".{row.tag}" in str(path)]
-    if layout == "timm" and (path.parent / "config.json").is_file():
-        return _hub(path.parent / "config.json")
-    if named or rows:
-        return (named or rows)[0].preprocess
+def said_of(network: str, path: Path) -> tuple[Layout, Preprocess] | None:
+    """Who published a file for torch and what its network was fed with, where anything says so.
+
+    The checksum in its name goes before timm's `config.json` beside it, and that before the tag in its path.
+    """
+    rows = [row for row in published(network) if row.layout != "keras"]
+    by_digest = [row for row in rows if row.digest and row.digest in path.name]
+    by_tag = [row for row in rows if f".{row.tag}" in str(path)]
+    if not by_digest and (hub := _hub(path.parent / "config.json")):
+        return "timm", hub
+    return next(((row.layout, row.preprocess) for row in (*by_digest, *by_tag)), None)
+
+
+def preprocess_of(network: str, layout: Layout, path: Path, arguments: Mapping[str, Any]) -> Preprocess:
+    """What a network of this layout, built with these arguments, was fed with: as the file says, or usually."""
+    said = None if layout == "keras" else said_of(network, path)
+    if said and said[0] == layout:
+        return said[1]
+    usual = arguments == zoo.arguments(network, layout)  # the rows speak of no others
+    if rows := [row for row in published(network) if usual and row.layout == layout]:
+        return rows[0].preprocess
     if zoo.card(network).family == "resnet_cifar":
         return Preprocess((32, 32), mean=(0.0,) * 3, std=(1 / 255,) * 3)  # MLPerf Tiny's: pixels as they are
     side = zoo.card(network).input[1]
@@ -83,17 +103,25 @@ def blue_first(network: str, layout: str) -> bool:
     return layout == "keras" and zoo.card(network).family in BGR
 
 
-def _hub(path: Path) -> Preprocess:
-    """timm's own words, from the `config.json` that lies beside its weights."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    fields = config.get("pretrained_cfg", config)
-    return _preprocess({"size": fields["input_size"][1], **{k: fields[k] for k in TAKEN if k in fields}})
+def _hub(path: Path) -> Preprocess | None:
+    """timm's own words from the `config.json` beside its weights; None where there is none, or somebody else's."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        fields = config.get("pretrained_cfg", config)
+        channels, h, w = fields["input_size"]
+        return _preprocess({"size": [h, w], "channels": channels, **{k: fields[k] for k in TAKEN}})
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}", "without this file the usual preprocessing is taken") from None
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 TAKEN = ("crop_pct", "interpolation", "mean", "std")
 
 
 def _preprocess(fields: dict[str, Any]) -> Preprocess:
-    """A square of `size` out of the middle, as the rows of the table describe it."""
-    size = [fields["size"]] * 2
-    return Preprocess.from_dict({**fields, "size": size, "resize": "crop"})
+    """A rectangle of `size` out of the middle, a square where that is one number as in the rows of the table."""
+    size = fields["size"]
+    return Preprocess.from_dict(
+        {**fields, "size": size if isinstance(size, list) else [size] * 2, "resize": "crop"}
+    )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from striate import zoo
 from striate.data import Preprocess
-from striate.errors import UsageError
+from striate.errors import DataError, UsageError
 from striate.transfer import timm, torchvision
 from striate.transfer.adapt import adapt_channels, adapt_preprocess, first_layer
 from striate.transfer.keras import keras_keys, load_keras
@@ -19,10 +19,10 @@ from striate.transfer.keras_files import SUFFIXES as KERAS_SUFFIXES
 from striate.transfer.keras_files import read_keras
 from striate.transfer.keras_order import named
 from striate.transfer.names import choose
-from striate.transfer.published import Layout, blue_first, classes_of, preprocess_of
+from striate.transfer.published import Layout, blue_first, classes_of, preprocess_of, said_of
 from striate.transfer.state import keys, layers_of, load_own
 from striate.transfer.torch_files import SUFFIXES as TORCH_SUFFIXES
-from striate.transfer.torch_files import read_state
+from striate.transfer.torch_files import one_line, read_state
 from striate.zoo.network import ZooNet, scorer
 
 Load = Callable[..., None]
@@ -30,6 +30,7 @@ PEERS: dict[Layout, tuple[Any, Load]] = {
     "torchvision": (torchvision.FAMILIES, torchvision.load_torchvision),
     "timm": (timm.FAMILIES, timm.load_timm),
 }
+STYLES = {"legacy_senet": "caffe"}  # families that compute otherwise than their peer's other networks
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ class Pretrained:
     layout: Layout
     preprocess: Preprocess
     classes: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What a model file of ours says of its network."""
+
+    origin: dict[str, Any]
+    arguments: dict[str, Any]
+    classes: tuple[str, ...]
+    preprocess: Preprocess
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class _Fit:
         return head[last_axis] if head else None, first[first_axis] if len(first) == 4 else module.in_chans
 
     def _shape(self, key: str) -> tuple[int, ...]:
-        value = self.state.get(self.pairs[key])
+        value = self.state.get(self.pairs.get(key, key))
         return () if value is None else tuple(value.shape)
 
 
@@ -81,6 +92,8 @@ def load_weights(
     """
     path = Path(path)
     zoo.card(network)  # an unknown name is told first
+    if in_chans is not None and in_chans < 1:
+        raise UsageError(f"{network}: in_chans must be at least 1, got {in_chans}")
     if not path.is_file():
         raise UsageError(f"no file of weights at {path}")
     found = _native(network, path)
@@ -100,8 +113,8 @@ def _native(network: str, path: Path) -> Pretrained:
         fit = _fit_keras(network, path)
     elif path.suffix in TORCH_SUFFIXES:
         state, notes = read_state(path)
-        own = json.loads(notes["model"]) if notes.get("format", "").startswith("striate ") else None
-        fit = _fit_own(network, state, own, path) if own else _fit_torch(network, state)
+        own = _own(notes, path)
+        fit = _fit_own(network, state, own, path) if own else _fit_torch(network, state, path)
     else:
         known = ", ".join((*TORCH_SUFFIXES, *KERAS_SUFFIXES))
         raise UsageError(
@@ -115,20 +128,25 @@ def _native(network: str, path: Path) -> Pretrained:
         first = first_layer(module)[1]
         first.weight.data = first.weight.data.flip(1)
     if own:
-        names: tuple[str, ...] | None = tuple(own["classes"])
-        prepare = Preprocess.from_dict(own["preprocess"])
+        names: tuple[str, ...] | None = own.classes
+        prepare = own.preprocess
     else:
-        names, prepare = classes_of(network, classes or 0), preprocess_of(network, fit.layout, path)
+        names = classes_of(network, classes or 0)
+        prepare = preprocess_of(network, fit.layout, path, fit.arguments)
+        prepare = adapt_preprocess(prepare, module.in_chans)
     return Pretrained(module, network, fit.arguments, fit.layout, prepare, names)
 
 
 def _blank(network: str, fit: _Fit) -> tuple[ZooNet, int | None]:
     """The network without values, of the file's sizes, and its classes: None where the file has no last layer."""
-    with torch.device("meta"):
-        usual = cast(ZooNet, zoo.build(network, **fit.arguments))
-        classes, channels = fit.sizes(usual)
-        sizes = {"num_classes": classes or usual.num_classes, "in_chans": channels}
-        return cast(ZooNet, zoo.build(network, **sizes, **fit.arguments)), classes
+    try:
+        with torch.device("meta"):
+            usual = cast(ZooNet, zoo.build(network, **fit.arguments))
+            classes, channels = fit.sizes(usual)
+            sizes = {"num_classes": classes or usual.num_classes, "in_chans": channels}
+            return cast(ZooNet, zoo.build(network, **sizes, **fit.arguments)), classes
+    except (TypeError, ArithmeticError) as error:  # a file of ours may bring arguments of any kind
+        raise DataError(f"no {network} can be built with {fit.arguments}: {one_line(error)}"[:300]) from None
 
 
 def _scorer_keys(module: ZooNet) -> tuple[str, ...]:
@@ -136,24 +154,36 @@ def _scorer_keys(module: ZooNet) -> tuple[str, ...]:
     return tuple(key for key in module.state_dict() if key.startswith(where))
 
 
-def _fit_torch(network: str, state: Mapping[str, Tensor]) -> _Fit:
-    """The layout whose names and shapes explain most of the file."""
-    fits, trouble = [], None
+def _fit_torch(network: str, state: Mapping[str, Tensor], path: Path) -> _Fit:
+    """The layout whose names explain most of the file; of two with the same names that of who published it."""
+    fits, trouble, said = [], None, said_of(network, path)
     for layout, (families, load) in PEERS.items():
-        arguments = zoo.arguments(network, layout)
         with torch.device("meta"):
-            module = zoo.build(network, **arguments)
+            module = zoo.build(network, **zoo.arguments(network, layout))
         try:
-            _, names = choose(module, families, layout, layers_of(state))
+            family, names = choose(module, families, layout, layers_of(state))
         except UsageError as error:
             trouble = trouble or error
             continue
         pairs = keys(module, names)
-        there = sum(theirs in state for theirs in pairs.values())
-        fits.append((there / len(pairs), _Fit(layout, arguments, state, pairs, load)))
+        arguments = _arguments(network, layout, family)
+        there = sum(theirs in state for theirs in pairs.values()) / len(pairs)
+        fits.append(
+            ((there, said is not None and said[0] == layout), _Fit(layout, arguments, state, pairs, load))
+        )
     if not fits:
         raise trouble or UsageError(f"nobody's weights for {network} are known")
     return max(fits, key=lambda fit: fit[0])[1]
+
+
+def _arguments(network: str, layout: Layout, family: str) -> dict[str, Any]:
+    """What the network is built with to compute as the peer's of this family; UsageError where nothing would do."""
+    if family == "legacy_senet" and network in ("seresnet18", "seresnet34"):
+        raise UsageError(
+            f"timm's legacy_{network} has a ReLU before each gate and {network} none: these weights don't fit",
+            f"those of timm's {network} do",
+        )
+    return zoo.arguments(network, STYLES.get(family, layout))
 
 
 def _fit_keras(network: str, path: Path) -> _Fit:
@@ -164,8 +194,29 @@ def _fit_keras(network: str, path: Path) -> _Fit:
     return _Fit("keras", arguments, state, keras_keys(module)[1], load_keras)
 
 
-def _fit_own(network: str, state: Mapping[str, Tensor], facts: dict[str, Any], path: Path) -> _Fit:
-    origin = facts["origin"]
+def _own(notes: Mapping[str, str], path: Path) -> _Own | None:
+    """What the notes in a file say if striate wrote it; DataError for another format or damaged notes."""
+    from striate.train.checkpoint import FORMAT  # a room that loads weights itself
+
+    kind = notes.get("format", "")
+    if not kind.startswith("striate "):
+        return None
+    if kind != f"striate {FORMAT}":
+        raise DataError(
+            f"{path} has format {kind!r}; this version reads 'striate {FORMAT}'", "update striate"
+        )
+    try:
+        facts = json.loads(notes["model"])
+        origin, prepare = dict(facts["origin"]), Preprocess.from_dict(facts["preprocess"])
+        return _Own(origin, dict(origin.get("arguments", {})), tuple(facts["classes"]), prepare)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path} is damaged: what it says of its network can't be read ({one_line(error)})"
+        ) from None
+
+
+def _fit_own(network: str, state: Mapping[str, Tensor], own: _Own, path: Path) -> _Fit:
+    origin = own.origin
     if origin.get("kind") != "zoo" or origin.get("name") != network or "head" in origin:
         raise UsageError(f"{path} holds another network than {network}", f"it says: {origin}"[:200])
-    return _Fit("striate", origin.get("arguments", {}), state, {key: key for key in state}, load_own)
+    return _Fit("striate", own.arguments, state, {key: key for key in state}, load_own)
