@@ -62,6 +62,7 @@ def test_compose(capsys: pytest.CaptureFixture[str]) -> None:
     mounted = services["proxy"]["volumes"][0].split(":")[0]
     text = (DEPLOY / mounted).read_text()
     assert text.count("{") == text.count("}")
+    assert "Host $http_host;" in text  # with the port, as browsers name it in Origin
     limit = re.search(r"client_max_body_size (\d+)m;", text)
     assert limit is not None
     assert int(limit[1]) << 20 == Settings({"m": "m"}).max_body

@@ -99,6 +99,17 @@ class Server:
             else []
         )
 
+    @property
+    def version(self) -> str:
+        """Of the first model."""
+        return self("GET", "/models").json["models"][0]["version"]
+
+    def counted(self, name: str) -> dict[str, float]:
+        """Values of a metric by the last of its labels, or by "" where it has none."""
+        text = self("GET", "/metrics").body.decode()
+        found = re.finditer(rf'^{name}(?:{{.*?(?:="([^"]*)")?}})? (\S+)$', text, re.MULTILINE)
+        return {m[1] or "": float(m[2]) for m in found}
+
     def memory(self) -> int:
         """Resident bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -132,14 +143,19 @@ def process() -> type[Server]:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start a server with the fake model; told are fields of Settings, `model` the content of its file."""
+    """Start a server with the fake model; told are fields of Settings, `model` the content of its file.
+
+    `files` is how many files the process may open.
+    """
     servers: list[Server] = []
 
-    def begin(model: str = "", **settings: Any) -> Server:
+    def begin(model: str = "", files: int = 0, **settings: Any) -> Server:
         folder = tmp_path_factory.mktemp("server")
         (folder / "model.onnx").write_text(model)
         told = {"models": {"fake": str(folder / "model.onnx")}, "port": 0, "reload_every": 0.1, **settings}
-        servers.append(Server([sys.executable, str(FAKE), json.dumps(told)], folder))
+        command = [sys.executable, str(FAKE), json.dumps(told)]
+        limited = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
+        servers.append(Server(limited if files else command, folder))
         return servers[-1]
 
     yield begin

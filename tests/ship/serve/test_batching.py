@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,10 +30,6 @@ def images(*values: int) -> np.ndarray:
     return np.array(values, np.uint8).reshape(-1, 1, 1, 1)
 
 
-def later(seconds: float = 10) -> float:
-    return time.monotonic() + seconds
-
-
 def run(test: Callable[[Squares], Any]) -> Squares:
     model = Squares()
     asyncio.run(test(model))
@@ -48,7 +43,7 @@ async def settle() -> None:
 def test_one_alone_is_answered_at_once() -> None:
     async def go(model: Squares) -> None:
         batcher = Batcher(model, 8, 100)
-        assert (await batcher.answer(images(7), later())).tolist() == [[49]]
+        assert (await batcher.answer(images(7))).tolist() == [[49]]
         await batcher.close()
 
     assert run(go).batches == [[7]]
@@ -59,7 +54,7 @@ def test_batches_count_images_not_requests_and_answers_go_home() -> None:
         batcher = Batcher(model, 4, 1000)
         model.go.clear()
         groups = [list(range(i, i + 1 + i % 7)) for i in range(60)]
-        jobs = [asyncio.create_task(batcher.answer(images(*g), later())) for g in groups]
+        jobs = [asyncio.create_task(batcher.answer(images(*g))) for g in groups]
         await settle()
         model.go.set()
         for group, rows in zip(groups, await asyncio.gather(*jobs), strict=True):
@@ -85,28 +80,11 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_again() -> None:
     run(go)
 
 
-def test_a_deadline_that_passes_in_the_queue_is_504_and_never_computed() -> None:
-    async def go(model: Squares) -> None:
-        batcher = Batcher(model, 1, 100)
-        model.go.clear()
-        first = asyncio.create_task(batcher.answer(images(1), later()))
-        await settle()
-        late = asyncio.create_task(batcher.answer(images(2), later(0.01)))
-        await settle()
-        model.go.set()
-        assert (await first).tolist() == [[1]]
-        with pytest.raises(Refusal, match="waited too long") as refused:
-            await late
-        assert refused.value.status == 504
-
-    assert run(go).batches == [[1]]
-
-
 def test_who_leaves_is_not_computed() -> None:
     async def go(model: Squares) -> None:
         batcher = Batcher(model, 2, 100)
         model.go.clear()
-        jobs = [asyncio.create_task(batcher.answer(images(i), later())) for i in range(6)]
+        jobs = [asyncio.create_task(batcher.answer(images(i))) for i in range(6)]
         await settle()
         for leaving in (0, 3, 4):  # the first is running already: its result is dropped
             jobs[leaving].cancel()
@@ -133,12 +111,12 @@ def test_a_model_that_fails_fails_its_batch_alone() -> None:
         batcher = Batcher(model, 2, 100)
         for bad, code in ((13, "model_failed"), (66, "not_finite"), (77, "model_failed")):
             with pytest.raises(Refusal) as refused:
-                await batcher.answer(images(bad), later())
+                await batcher.answer(images(bad))
             assert (refused.value.status, refused.value.code) == (500, code)
             assert "inside" not in str(refused.value)
-            assert (await batcher.answer(images(5), later())).tolist() == [[5]]
+            assert (await batcher.answer(images(5))).tolist() == [[5]]
         rows = await asyncio.gather(
-            batcher.answer(images(66), later()), batcher.answer(images(6), later()), return_exceptions=True
+            batcher.answer(images(66)), batcher.answer(images(6)), return_exceptions=True
         )
         assert isinstance(rows[0], Refusal)
         assert rows[1].tolist() == [[6]]  # beside it in the batch
@@ -157,34 +135,53 @@ def test_no_room_on_the_device_halves_the_batch() -> None:
 
     async def go() -> None:
         batcher = Batcher(model, 8, 100)
-        assert (await batcher.answer(images(*range(8)), later())).ravel().tolist() == list(range(8))
+        assert (await batcher.answer(images(*range(8)))).ravel().tolist() == list(range(8))
 
     asyncio.run(go())
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
 
 
-def test_an_engine_that_hangs_is_replaced() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[ONNXRuntimeError] : 6 : bad allocation"), RuntimeError("std::bad_alloc")],
+)
+def test_each_runtime_says_in_its_way_that_there_is_no_room(error: Exception) -> None:
+    def model(pixels: np.ndarray) -> np.ndarray:
+        if len(pixels) > 1:
+            raise error
+        return pixels.reshape(-1, 1).astype(np.float32)
+
+    async def go() -> None:
+        assert (await Batcher(model, 8, 100).answer(images(1, 2))).ravel().tolist() == [1, 2]
+
+    asyncio.run(go())
+
+
+def test_an_engine_that_hangs_is_given_up_and_what_waits_is_told() -> None:
     async def go(model: Squares) -> None:
         model.go.clear()
-        fresh = Squares()
-        batcher = Batcher(model, 4, 100, hang_timeout=0.1, reopen=lambda: fresh)
-        with pytest.raises(Refusal) as refused:
-            await batcher.answer(images(3), later())
-        assert (refused.value.status, refused.value.code) == (504, "hung")
-        await settle()
-        assert batcher.ready
-        assert (await batcher.answer(images(3), later())).tolist() == [[9]]
-        assert fresh.batches == [[3]]
+        batcher = Batcher(model, 1, 100, hang_timeout=0.1)
+        with batcher.admit(2):
+            ends = await asyncio.gather(
+                batcher.answer(images(3)), batcher.answer(images(4)), return_exceptions=True
+            )
+        assert [(e.status, e.code) for e in ends] == [(504, "hung"), (503, "not_ready")]
+        assert not batcher.ready
+        for attempt in (lambda: batcher.room(), lambda: asyncio.wait_for(batcher.answer(images(5)), 1)):
+            with pytest.raises(Refusal) as refused:
+                await attempt()
+            assert refused.value.status == 503
+        await asyncio.wait_for(batcher.close(), 1)
         model.go.set()
 
-    run(go)
+    assert len(run(go).batches) <= 1
 
 
 def test_close_answers_what_waits() -> None:
     async def go(model: Squares) -> None:
         batcher = Batcher(model, 2, 100)
         model.go.clear()
-        jobs = [asyncio.create_task(batcher.answer(images(i), later())) for i in range(5)]
+        jobs = [asyncio.create_task(batcher.answer(images(i))) for i in range(5)]
         await settle()
         closing = asyncio.create_task(batcher.close())
         await settle()

@@ -202,6 +202,29 @@ def test_r19_slow_clients_are_cut_off_and_others_do_not_notice(fake, picture) ->
         assert idle.recv(1000).startswith(b"HTTP/1.1 408")
 
 
+def test_r19_a_slow_request_behind_a_whole_one(fake, picture) -> None:
+    body = picture(5)
+    first = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    began = time.monotonic()
+    found = fake.raw(first + HEAD + b"Content-Length: 100\r\n\r\nxy")
+    assert found.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 408" in found
+    assert time.monotonic() - began < 6
+
+
+def test_r19_the_clock_of_a_refused_body_is_not_that_of_the_next_request(fake, picture) -> None:
+    size, body = (1 << 20) + 1, picture(5)
+    with socket.create_connection(("127.0.0.1", fake.port), 10) as s:
+        s.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % size + b"x" * 1000)
+        assert s.recv(10_000).startswith(b"HTTP/1.1 413")
+        time.sleep(1.2)
+        s.sendall(b"x" * (size - 1000))
+        s.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[:10])
+        time.sleep(1.2)  # more than the two seconds of this server since the first, not since the second
+        s.sendall(body[10:])
+        assert s.recv(10_000).startswith(b"HTTP/1.1 200")
+
+
 def test_r23_a_thousand_at_once_none_lost_none_swapped(fake, picture) -> None:
     answers: dict[int, float] = {}
 

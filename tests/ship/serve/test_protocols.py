@@ -32,7 +32,7 @@ def raw(files: list[Path]) -> np.ndarray:
 def test_predict_one_and_several(served, local: Predictor, files: list[Path]) -> None:
     expected = local(files)
     one = served.predict(files[0].read_bytes(), "/predict?top=2").json
-    assert (one["model"], one["version"]) == ("digits", "1")
+    assert (one["model"], one["version"]) == ("digits", served.version)
     (row,) = one["predictions"]
     assert (row["label"], len(row["top"])) == (expected[0].label, 2)
     assert row["probability"] == pytest.approx(expected[0].probability, abs=1e-5)
@@ -102,6 +102,8 @@ def test_tensorflow_servings_rest(served, local: Predictor, files: list[Path], r
         ("instances", raw.tolist(), "predictions"),
         ("instances", encoded, "predictions"),
         ("instances", [{"images": v} for v in encoded], "predictions"),
+        ("instances", (raw / 255).tolist(), "predictions"),  # 0..1 means what it means to the predictor
+        ("instances", (raw.astype(int) * 257).tolist(), "predictions"),
         ("inputs", raw[..., 0].astype(float).tolist(), "outputs"),
         ("inputs", {"images": raw.tolist()}, "outputs"),
     ):
@@ -110,10 +112,12 @@ def test_tensorflow_servings_rest(served, local: Predictor, files: list[Path], r
         )
         assert reply.status == 200, reply.body
         assert np.abs(np.array(reply.json[out]) - expected).max() < 1e-5
-    assert served.json("POST", "/v1/models/digits/versions/1:predict", {"instances": encoded}).status == 200
+    pinned = f"/v1/models/digits/versions/{served.version}:predict"
+    reply = served.json("POST", pinned, {"instances": encoded})
+    assert (reply.status, reply.headers["x-model-version"]) == (200, served.version)
     status = served("GET", "/v1/models/digits").json["model_version_status"]
     assert status == [
-        {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        {"version": served.version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     ]
     signature = served("GET", "/v1/models/digits/metadata").json["metadata"]["signature_def"]["signature_def"]
     assert signature["serving_default"]["inputs"]["images"]["dtype"] == "DT_UINT8"
@@ -169,6 +173,18 @@ def test_r6_tensors_that_make_no_sense_name_their_field(served, changes: dict, f
     assert (reply.status, reply.json["code"]) == (400, field), reply.body
 
 
+@pytest.mark.parametrize("value", [2e5, -0.1, "1", None, [1, 2]])
+def test_pixels_of_no_known_scale_are_refused(served, value: object) -> None:
+    reply = served.json("POST", "/v1/models/digits:predict", {"instances": [[[0.5, value], [0.1, 0.2]]]})
+    assert (reply.status, reply.json["code"]) == (400, "instances")
+
+
+def test_an_output_is_sent_once(served) -> None:
+    told = tensor() | {"outputs": [{"name": "labels"}] * 2}
+    reply = served.json("POST", "/v2/models/digits/infer", told)
+    assert (reply.status, reply.json["error"]) == (400, "outputs: labels stands twice")
+
+
 def test_r7_json_that_is_none(served) -> None:
     deep = [b'{"inputs":' + b"[" * n + b"]" * n + b"}" for n in (120, 250_000)]
     broken = [
@@ -217,5 +233,9 @@ def test_the_page_and_the_description(served) -> None:
     assert b"http" not in page.body.replace(b"${location.origin}", b"")  # nothing comes from elsewhere
     paths = served("GET", "/openapi.json").json["paths"]
     assert {"/predict", "/v2/models/{model}/infer", "/v1/models/{model}:predict", "/metrics"} <= paths.keys()
+    routes = served("GET", "/docs").body
+    assert b"POST /v2/models/{model}/infer" in routes
+    assert b"http" not in routes
+    assert b"<script" not in routes
     told = served("GET", "/models").json["models"]
     assert [(m["name"], m["ready"], m["input"]) for m in told] == [("digits", True, [1, 32, 32])]

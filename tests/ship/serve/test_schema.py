@@ -23,7 +23,7 @@ def explore(server: Any, examples: int) -> None:
         )  # fmt: skip
         def ask(case: schemathesis.Case) -> None:
             if "version" in (case.path_parameters or {}):
-                case.path_parameters["version"] = "1"
+                case.path_parameters["version"] = server.version
             case.call_and_validate(checks=list(checks), timeout=20)
 
         ask()

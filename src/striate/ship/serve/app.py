@@ -12,8 +12,8 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from striate import __version__
-from striate.ship.serve import v1, v2
-from striate.ship.serve.answer import answer
+from striate.ship.serve import describe, v1, v2
+from striate.ship.serve.answer import answer, arriving
 from striate.ship.serve.contract import Refusal, Settings, starting
 from striate.ship.serve.guard import Guard
 from striate.ship.serve.metrics import Metrics
@@ -80,9 +80,12 @@ def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
     page = files("striate.ship.serve").joinpath("page.html").read_text(encoding="utf-8")
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def drop_a_picture() -> str:
         return page
+
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def routes() -> str:
+        return describe.page(app.openapi())
 
     @app.get("/models")
     async def models() -> dict[str, Any]:
@@ -111,7 +114,8 @@ def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
         ),
         top: int = Query(5, ge=1, le=1000, description="how many classes to name"),
     ) -> JSONResponse:
-        found = await pictures_of(request, store.settings.max_images)
+        with arriving(store, model):
+            found = await pictures_of(request, store.settings.max_images)
         answered = await answer(request, store, model, [data for _, data in found])
         served = answered.live
         rows = []
@@ -123,7 +127,7 @@ def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
         if all("error" in row for row in rows):
             raise Refusal(422, "unreadable_image", rows[0]["error"])
         body = {"model": store.get(model).name, "version": served.version, "predictions": rows}
-        return JSONResponse(body)
+        return JSONResponse(body, headers=answered.headers)
 
 
 def _told(model: Any) -> dict[str, Any]:
@@ -141,7 +145,7 @@ def _told(model: Any) -> dict[str, Any]:
 
 
 def _refusals(app: FastAPI) -> None:
-    """FastAPI's and Starlette's own errors in the shape of ours."""
+    """Every error in the one shape, FastAPI's and Starlette's own too."""
 
     def told(request: Request, refusal: Refusal) -> JSONResponse:
         return JSONResponse(refusal.body(request.state.request_id), refusal.status, refusal.headers)
@@ -162,3 +166,7 @@ def _refusals(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return told(request, Refusal(400, "parameter", f"{where}: {first['msg']}"))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        return told(request, Refusal(500, "internal", "internal error"))

@@ -25,7 +25,7 @@ class Settings:
     max_images: int = 64  # in one request
     max_body: int = 32 << 20
     max_pixels: int = 25_000_000  # of one image, read from its header
-    timeout: float = 10.0  # from the arrival of a request to its answer
+    timeout: float = 10.0  # from when a request has arrived whole to its answer
     receive_timeout: float = 20.0  # for a client to send its whole request
     hang_timeout: float = 60.0  # for one forward pass, after which the engine is opened anew
     grace: float = 30.0  # for requests that are being answered when the server is told to stop
@@ -39,8 +39,25 @@ class Settings:
             )
         if not self.models:
             raise UsageError("no model to serve")
-        if self.max_batch > self.max_queue:
-            raise UsageError(f"--max-batch {self.max_batch} is more than --max-queue {self.max_queue}")
+        if not self.token.isascii() or any(not c.isprintable() or c.isspace() for c in self.token):
+            raise UsageError("a token is made of ASCII letters, digits and signs: it goes in a header")
+        for flag, value in (("--max-batch", self.max_batch), ("--max-images", self.max_images)):
+            if value > self.max_queue:
+                raise UsageError(
+                    f"{flag} {value} is more than --max-queue {self.max_queue}: it could never be had",
+                    f"{flag} {self.max_queue}",
+                )
+        if self.timeout >= self.grace:
+            raise UsageError(
+                f"--timeout {self.timeout:g} is not less than --grace {self.grace:g}: "
+                "stopping would cut off what was accepted",
+                f"--grace {2 * self.timeout:g}",
+            )
+
+    @property
+    def max_held(self) -> int:
+        """Bytes of the bodies of all requests at once."""
+        return 8 * self.max_body
 
 
 class Refusal(Exception):
@@ -64,6 +81,16 @@ def overloaded(seconds: float) -> Refusal:
 def starting() -> Refusal:
     """503: the model isn't loaded yet, or is being opened anew."""
     return Refusal(503, "not_ready", "the model is not ready", **{"Retry-After": "1"})
+
+
+def gone() -> Refusal:
+    """499, which nobody reads: the client closed the connection."""
+    return Refusal(499, "client_gone", "the client closed the connection")
+
+
+def unknown_version() -> Refusal:
+    """404: another version than the one that was asked for answers under this name."""
+    return Refusal(404, "unknown_version", "no such version of this model is served")
 
 
 def bad(message: str, code: str = "bad_request", status: int = 400) -> Refusal:

@@ -1,6 +1,6 @@
-"""HTTP below the application: a client has so long to send its request, however slowly it trickles.
+"""HTTP below the application: how long a client may take to send a request, and how many connections there may be.
 
-uvicorn has no such limit, and an application can't have one: it isn't called before the header is complete.
+uvicorn has no such limits, and an application can't have them: it isn't called before the header is complete.
 """
 
 import asyncio
@@ -8,26 +8,40 @@ import json
 from typing import Any, ClassVar
 
 import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from striate.ship.serve.contract import Refusal
+from striate.ship.serve.guard import refuse
 
 
 class DeadlineProtocol(H11Protocol):
-    """uvicorn's h11 protocol, which closes a connection whose request isn't complete in `seconds`."""
+    """uvicorn's h11 protocol, which closes a connection whose request isn't complete in `seconds`.
+
+    Connections over `most` are answered 503, before the process runs out of descriptors for them.
+    """
 
     seconds: ClassVar[float] = 20.0
+    most: ClassVar[int] = 1 << 30
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._expect()
+        if len(self.connections) > self.most:
+            self.app = _crowded
+        self._watch()
 
     def data_received(self, data: bytes) -> None:
         self._expect()
+        before, cycle = self.conn.their_state, self.cycle
         super().data_received(data)
-        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
-            self._forget()
+        if before is h11.SEND_BODY and (self.conn.their_state is h11.IDLE or self.cycle is not cycle):
+            self._forget()  # that request, answered before it was whole, is over: the next has its own time
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
@@ -36,6 +50,15 @@ class DeadlineProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         self.transport.write(_whole(Refusal(400, "http", "no valid HTTP request"), "400 Bad Request"))
         self.transport.close()
+
+    def _watch(self) -> None:
+        """The clock runs while a request is under way to us, and on a new connection."""
+        state = self.conn.their_state
+        begun = state is h11.IDLE and (self.cycle is None or bool(self.conn.trailing_data[0]))
+        if state is h11.SEND_BODY or begun:
+            self._expect()
+        else:
+            self._forget()
 
     def _expect(self) -> None:
         if self._late is None:
@@ -54,6 +77,11 @@ class DeadlineProtocol(H11Protocol):
             slow = Refusal(408, "slow", "the request came too slowly")
             self.transport.write(_whole(slow, "408 Request Timeout"))
         self.transport.close()
+
+
+async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = {"Retry-After": "1", "Connection": "close"}
+    await refuse(Refusal(503, "crowded", "too many connections", **headers), "none", send)
 
 
 def _whole(refusal: Refusal, status: str) -> bytes:

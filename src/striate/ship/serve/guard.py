@@ -5,12 +5,11 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from striate.ship.serve.contract import LOOPBACK, Refusal, Settings
+from striate.ship.serve.contract import LOOPBACK, Refusal, Settings, overloaded
 from striate.ship.serve.metrics import Metrics
 
 OPEN = ("/", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")  # without a token
@@ -23,14 +22,16 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
+        self.held = 0  # bytes of bodies, of all requests together
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status, started = time.perf_counter(), 500, False
+        began, status, started = time.monotonic(), 500, False
         request_id = uuid.uuid4().hex[:16]
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, arrived=began)
+        body = _Body(self, receive, scope)
 
         async def tell(message: Message) -> None:
             nonlocal status, started
@@ -42,18 +43,19 @@ class Guard:
         try:
             headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
             self._check(scope, headers)
-            await self.app(scope, self._counted(headers, receive), tell)
+            await self.app(scope, body, tell)
         except Refusal as refusal:
             if not started:
                 await refuse(refusal, request_id, tell)
         except Exception:  # never with its cause: that is for the log
-            log.exception("request %s failed", request_id)
+            log.exception("request %s failed", request_id)  # a route's own error was answered already
             if not started:
                 await refuse(Refusal(500, "internal", "internal error"), request_id, tell)
         finally:
+            self.held -= body.taken
             route = getattr(scope.get("route"), "path", "none")
             self.metrics.requests.labels(route, str(status)).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            self.metrics.seconds.labels(route).observe(time.monotonic() - began)
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         s = self.settings
@@ -71,25 +73,35 @@ class Guard:
             raise Refusal(415, "content_encoding", "send the body as it is, not packed")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > s.max_body:
-            raise self._too_large()
+            raise too_large(s)
 
-    def _counted(self, headers: dict[str, str], receive: Receive) -> Callable[[], Awaitable[Message]]:
-        """`receive`, which refuses more bytes than accepted, whatever the header says."""
-        seen = 0
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.settings.max_body:
-                raise self._too_large()
+class _Body:
+    """`receive`, which takes no more than is accepted, of this request and of all, whatever the header says."""
+
+    def __init__(self, guard: Guard, receive: Receive, scope: Scope) -> None:
+        self.guard, self.receive, self.scope, self.taken = guard, receive, scope, 0
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        if message["type"] != "http.request":
             return message
+        size = len(message.get("body", b""))
+        self.taken += size
+        self.guard.held += size
+        settings = self.guard.settings
+        if self.taken > settings.max_body:
+            raise too_large(settings)
+        if self.guard.held > settings.max_held:
+            raise overloaded(1)
+        if not message.get("more_body", False):
+            self.scope["state"]["arrived"] = time.monotonic()
+        return message
 
-        return counted
 
-    def _too_large(self) -> Refusal:
-        limit = self.settings.max_body
-        return Refusal(413, "too_large", f"the body is over {limit:,} bytes")  # what still comes is dropped
+def too_large(settings: Settings) -> Refusal:
+    """413; what still comes is dropped."""
+    return Refusal(413, "too_large", f"the body is over {settings.max_body:,} bytes")
 
 
 async def refuse(refusal: Refusal, request_id: str, send: Send) -> None:

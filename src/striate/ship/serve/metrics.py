@@ -33,7 +33,7 @@ class Metrics:
         )
         self.waiting = Gauge(
             "striate_images_waiting",
-            "admitted, not answered",
+            "images admitted, not answered",
             ["model"],
             registry=r,
             multiprocess_mode="livesum",
@@ -56,3 +56,8 @@ class Metrics:
             multiprocess.MultiProcessCollector(registry)
             return generate_latest(registry)
         return generate_latest(self.registry)
+
+
+def forget(pid: int) -> None:
+    """A worker that died has no images that wait; what it counted stays."""
+    multiprocess.mark_process_dead(pid)

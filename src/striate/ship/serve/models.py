@@ -5,17 +5,21 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from striate.errors import StriateError, UsageError, nearest
+from striate.ship.convert import digest
 from striate.ship.engines import cores
+from striate.ship.places import files
 from striate.ship.predictor import Predictor, load
 from striate.ship.serve.batching import Batcher
 from striate.ship.serve.contract import Refusal, Settings, starting
 from striate.ship.serve.metrics import Metrics
+from striate.ship.serve.worker import Worker
 
 log = logging.getLogger("striate.serve")
 
@@ -29,14 +33,14 @@ class Live(NamedTuple):
 
 
 class Served:
-    """A name that clients use, the file behind it, and the version that answers now."""
+    """A name that clients use, the files behind it, and the version that answers now."""
 
     def __init__(self, name: str, path: Path, settings: Settings, metrics: Metrics) -> None:
         self.name, self.path, self.settings, self.metrics = name, path, settings, metrics
-        self.file = weights(path)
+        self.files = weights(path)
         self._live: Live | None = None
-        self._seen = _state(self.file)
-        self._version = 0
+        self._seen = self._state()
+        self._loader = Worker("striate-load")
 
     @property
     def ready(self) -> bool:
@@ -51,46 +55,60 @@ class Served:
 
     async def start(self) -> None:
         """Load the model, let it answer once, put it in use; what it replaces finishes what it has begun."""
-        predictor = await asyncio.get_running_loop().run_in_executor(None, self._open)
-        self._version += 1
-        observe = self.metrics.batch(self.name)
+        version, predictor = await self._loader.do(self._open)
         s = self.settings
         batcher = Batcher(
-            predictor.probabilities, s.max_batch, s.max_queue, s.hang_timeout,
-            lambda: self._open().probabilities, observe,
-        )  # fmt: skip
-        before, self._live = self._live, Live(str(self._version), predictor, batcher)
+            predictor.probabilities, s.max_batch, s.max_queue, s.hang_timeout, self.metrics.batch(self.name)
+        )
+        before, self._live = self._live, Live(version, predictor, batcher)
         if before is not None:
             await before.batcher.close()
 
     async def keep_fresh(self) -> None:
-        """Reload when the file has changed and stopped changing; a file that is no good changes nothing."""
+        """Load anew what has changed, or hangs; a file that is no good changes nothing."""
         while True:
             await asyncio.sleep(self.settings.reload_every)
-            now = _state(self.file)
-            if now is None or now == self._seen:
+            if self.ready and not await self._changed():
                 continue
-            await asyncio.sleep(min(0.2, self.settings.reload_every))
-            if _state(self.file) != now:
-                continue
-            self._seen = now
             try:
                 await self.start()
                 log.info("%s: version %s answers", self.name, self.live.version)
             except Exception as error:
                 self.metrics.failed_reloads.labels(self.name).inc()
                 log.warning(
-                    "%s: the new file is no good, version %s stays: %s", self.name, self._version, error
+                    "%s: the new file is no good, version %s stays: %s", self.name, self.live.version, error
                 )
 
-    def _open(self) -> Predictor:
+    async def _changed(self) -> bool:
+        """Whether the files are others than those looked at last, and have stopped changing."""
+        now = self._state()
+        if None in now or now == self._seen:
+            return False
+        await asyncio.sleep(min(0.2, self.settings.reload_every))
+        if self._state() != now:
+            return False
+        self._seen = now
+        return True
+
+    def _state(self) -> list[tuple[int, int, int] | None]:
+        return [_state(file) for file in self.files]
+
+    def _open(self) -> tuple[str, Predictor]:
+        version = self._version()
         predictor = load(self.path, self.settings.engine, self.settings.max_batch)
         c, h, w = predictor.preprocess.shape
         for n in {1, self.settings.max_batch}:
             rows = predictor.probabilities(np.zeros((n, c, h, w), np.uint8))
             if rows.shape != (n, len(predictor.classes)) or not np.isfinite(rows).all():
                 raise StriateError(f"{self.path}: the network gives no probabilities")
-        return predictor
+        if self._version() != version:
+            raise StriateError(f"{self.path} changed while it was read")
+        return version, predictor
+
+    def _version(self) -> str:
+        """A number made of the content, the same in every process: clients of TensorFlow Serving expect a number."""
+        together = sha256("".join(map(digest, self.files)).encode()).hexdigest()
+        return str(int(together[:12], 16))
 
 
 class Store:
@@ -141,13 +159,13 @@ class Store:
         self.readers.shutdown(wait=False, cancel_futures=True)
 
 
-def weights(path: Path) -> Path:
-    """The file by which a model changes; raises UsageError where there is none."""
-    file = path / "model.safetensors" if path.is_dir() else path
-    if not file.is_file():
+def weights(path: Path) -> list[Path]:
+    """The files by which a model changes; raises UsageError where there are none."""
+    found = [path / "model.safetensors"] if path.is_dir() else files(path)
+    if not found[0].is_file():
         known = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UsageError(f"nothing to serve at {path}", nearest(path.name, known))
-    return file
+    return found
 
 
 def _state(file: Path) -> tuple[int, int, int] | None:

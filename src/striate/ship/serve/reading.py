@@ -1,16 +1,22 @@
 """Bodies of requests: JSON that is checked, pictures by what their type says."""
 
+import asyncio
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from striate.ship.serve.contract import Refusal, bad
 
 RAW = ("application/octet-stream",)
+LARGE = 1 << 16  # bytes of a body, or numbers of a list
+T = TypeVar("T")
 
 
 async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
@@ -32,24 +38,38 @@ async def _parts(request: Request, most: int) -> list[tuple[str, bytes]]:
             return [(file.filename or "image", await file.read()) for file in files]
     except MultiPartException as error:
         raise bad(f"broken form: {error.message}", "form") from None
-    except Refusal:
+    except (Refusal, ClientDisconnect):
         raise
     except Exception:  # the parser's own errors for a missing boundary and the like
         raise bad("broken form", "form") from None
 
 
-async def json_of(request: Request) -> dict[str, Any]:
-    """The body as a JSON object; a Refusal for anything else."""
+async def json_body(request: Request) -> bytes:
+    """The body of a request that says that it is JSON."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind not in ("application/json", "text/json", ""):
         raise Refusal(415, "media_type", "application/json is expected")
-    return parse(await request.body())
+    return await request.body()
+
+
+async def apart(pool: Executor, size: int, job: Callable[[], T]) -> T:
+    """The result of `job`, which takes a body of `size` bytes apart: a large one beside the event loop."""
+    if size < LARGE:
+        return job()
+    return await asyncio.get_running_loop().run_in_executor(pool, job)
 
 
 def parse(data: bytes) -> dict[str, Any]:
     """Strict JSON: no NaN, no key twice, no endless depth."""
+    large = len(data) >= LARGE
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_once)
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_int=_whole if large else None,
+            parse_float=_broken if large else None,
+            parse_constant=_no_constant,
+            object_pairs_hook=_once,
+        )
     except Refusal:
         raise
     except RecursionError:
@@ -59,6 +79,27 @@ def parse(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise bad("a JSON object is expected", "json")
     return value
+
+
+def numbers(value: Any, depth: int, name: str) -> NDArray[Any]:
+    """A nested list as an array, made of those `depth` levels down, so that others have their turn; see `parse`."""
+    try:
+        if depth and isinstance(value, list) and value and isinstance(value[0], list):
+            return np.stack([numbers(part, depth - 1, name) for part in value])
+        if isinstance(value, list) and len(value) > LARGE:
+            return np.concatenate([np.array(value[i : i + LARGE]) for i in range(0, len(value), LARGE)])
+        return np.array(value)
+    except ValueError:
+        raise bad(f"{name}: ragged", name) from None
+
+
+def _whole(text: str) -> int:
+    """Python's own call at every number lets others have their turn: the parser alone holds the interpreter."""
+    return int(text)
+
+
+def _broken(text: str) -> float:
+    return float(text)
 
 
 def _no_constant(name: str) -> Any:

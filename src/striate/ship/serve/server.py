@@ -1,5 +1,6 @@
 """`striate serve`: a socket, workers, signals."""
 
+import atexit
 import json
 import logging
 import os
@@ -7,21 +8,26 @@ import signal
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from striate.errors import StriateError, UsageError
 from striate.ship import engines
 from striate.ship.engines import cores
+from striate.ship.predictor import check
+from striate.ship.serve import metrics
 from striate.ship.serve.app import application
 from striate.ship.serve.contract import Settings
 from striate.ship.serve.deadline import DeadlineProtocol
 from striate.ship.serve.guard import Guard
 from striate.ship.serve.models import weights
+from striate.ship.serve.worker import at_work
 
 TOLD = "STRIATE_SERVE"  # settings on their way to worker processes
 
@@ -35,13 +41,28 @@ class _Server(uvicorn.Server):
         self.failure, self.should_exit = error, True
 
 
+class _Workers(Multiprocess):
+    """uvicorn's supervisor, which says what became of the workers."""
+
+    failed = False
+
+    def keep_subprocess_alive(self) -> None:
+        before = list(self.processes)
+        super().keep_subprocess_alive()
+        self.failed |= any(p.exitcode == STARTUP_FAILURE for p in self.processes)
+        for process in before:
+            if process not in self.processes and process.pid is not None:
+                metrics.forget(process.pid)
+
+
 def serve(settings: Settings, workers: int = 1) -> None:
     """Answer until told to stop, then finish what was accepted.
 
-    Raises UsageError before anything is bound for a model that isn't there or a port that is taken.
+    Raises UsageError or DataError before anything is bound, for a model that isn't there or is no good, or a port
+    that is taken.
     """
     for path in settings.models.values():
-        weights(Path(path))
+        _checked(Path(path), settings.engine)
     engines.pick(settings.engine)
     sock = _bind(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -56,22 +77,31 @@ def serve(settings: Settings, workers: int = 1) -> None:
         sock.close()
 
 
+def _checked(path: Path, engine: str) -> None:
+    try:
+        weights(path)
+        check(path, engine)
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+
+
 def from_environment() -> Guard:
     """The application of a worker process."""
     _logging()
     settings = Settings(**json.loads(os.environ[TOLD]))
-    DeadlineProtocol.seconds = settings.receive_timeout
+    _limits(settings)
+    atexit.register(_leave_behind)
 
     def failed(error: Exception) -> None:
         logging.getLogger("striate.serve").error("%s", error)
-        os._exit(error.exit_code if isinstance(error, StriateError) else 1)
+        os._exit(STARTUP_FAILURE)
 
     return application(settings, failed)
 
 
 def _one(settings: Settings, sock: socket.socket) -> None:
     _logging()
-    DeadlineProtocol.seconds = settings.receive_timeout
+    _limits(settings)
     server: _Server
     app = application(settings, lambda error: server.fail(error))
     server = _Server(_config(settings, app))
@@ -88,6 +118,14 @@ def _one(settings: Settings, sock: socket.socket) -> None:
             signal.signal(number, handler)
     if server.failure is not None:
         raise server.failure
+    _leave_behind()
+
+
+def _leave_behind() -> None:
+    """End here if a forward pass hangs inside a library, which might not let the interpreter end."""
+    if at_work():
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _many(settings: Settings, sock: socket.socket, workers: int) -> None:
@@ -99,7 +137,21 @@ def _many(settings: Settings, sock: socket.socket, workers: int) -> None:
         config = _config(
             settings, "striate.ship.serve.server:from_environment", factory=True, workers=workers
         )
-        Multiprocess(config, [sock]).run()
+        team = _Workers(config, [sock])
+        team.run()
+    if team.failed:
+        raise StriateError("a worker could not load its model; why stands above")
+
+
+def _limits(settings: Settings) -> None:
+    """What the protocol bounds, for this process: connections leave it a quarter of its files for all else."""
+    DeadlineProtocol.seconds = settings.receive_timeout
+    with suppress(ImportError):  # Windows
+        import resource
+
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files != resource.RLIM_INFINITY:
+            DeadlineProtocol.most = max(1, files * 3 // 4 - 16)
 
 
 def _config(settings: Settings, app: Guard | str, factory: bool = False, workers: int = 1) -> uvicorn.Config:

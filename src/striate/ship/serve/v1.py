@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Path, Request
+from fastapi.responses import JSONResponse
 
+from striate.data.decode import to_uint8
+from striate.errors import DataError
 from striate.ship.graph import INPUT, OUTPUT
-from striate.ship.serve.answer import answer
-from striate.ship.serve.contract import Refusal, bad
+from striate.ship.serve.answer import answer, arriving
+from striate.ship.serve.contract import bad, unknown_version
 from striate.ship.serve.models import Store
-from striate.ship.serve.reading import json_of
+from striate.ship.serve.reading import apart, json_body, numbers, parse
 from striate.ship.serve.v2 import base64_of
 from striate.ship.sources import Picture
 
@@ -40,20 +42,17 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
 
     def check(model: Name, version: str) -> None:
         if version and version != store.get(model).live.version:
-            raise Refusal(404, "unknown_version", "no such version of this model is served")
+            raise unknown_version()
 
     @routes.post("/models/{model}:predict", openapi_extra=PREDICT)
     @routes.post("/models/{model}/versions/{version}:predict", openapi_extra=PREDICT)
-    async def predict(request: Request, model: Name, version: str = "") -> dict[str, Any]:
-        store.get(model)
+    async def predict(request: Request, model: Name, version: str = "") -> JSONResponse:
         check(model, version)
-        told = await json_of(request)
-        rowwise = "instances" in told
-        if rowwise == ("inputs" in told):
-            raise bad("instances or inputs, one of them, is expected", "instances")
-        pictures = [_picture(one) for one in _rows(told["instances" if rowwise else "inputs"])]
-        answered = await answer(request, store, model, pictures)
-        return {"predictions" if rowwise else "outputs": answered.matrix().tolist()}
+        with arriving(store, model):
+            body = await json_body(request)
+        out, pictures = await apart(store.readers, len(body), lambda: _pictures(parse(body)))
+        answered = await answer(request, store, model, pictures, version)
+        return JSONResponse({out: answered.matrix().tolist()}, headers=answered.headers)
 
     @routes.get("/models/{model}")
     @routes.get("/models/{model}/versions/{version}")
@@ -82,12 +81,17 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
     return routes
 
 
-def _rows(value: Any) -> list[Any]:
+def _pictures(told: Mapping[str, Any]) -> tuple[str, list[Picture]]:
+    """What the answer is called, and the pictures that are asked about."""
+    rowwise = "instances" in told
+    if rowwise == ("inputs" in told):
+        raise bad("instances or inputs, one of them, is expected", "instances")
+    value = told["instances" if rowwise else "inputs"]
     if isinstance(value, dict):  # inputs may be named
         value = value.get(INPUT)
     if not isinstance(value, list):
         raise bad("a list of pictures is expected", "instances")
-    return value
+    return "predictions" if rowwise else "outputs", [_picture(one) for one in value]
 
 
 def _picture(value: Any) -> Picture:
@@ -97,17 +101,14 @@ def _picture(value: Any) -> Picture:
         if set(value) != {"b64"}:
             raise bad('{"b64": ...} or an array is expected', "instances")
         return base64_of(value["b64"])
-    try:
-        array = np.array(value)
-    except ValueError:
-        raise bad("instances: ragged", "instances") from None
-    if array.ndim not in (2, 3) or array.dtype.kind not in "iuf" or not array.size:
-        raise bad("instances: pixels (h, w, c) of 0 to 255 are expected", "instances")
+    array = numbers(value, 1, "instances")
     array = array[..., None] if array.ndim == 2 else array
-    whole = np.rint(array) if array.dtype.kind == "f" else array
-    if array.shape[2] not in (1, 3, 4) or whole.min() < 0 or whole.max() > 255:
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.dtype.kind not in "iuf" or not array.size:
         raise bad("instances: pixels (h, w, c) of 0 to 255 are expected", "instances")
-    return whole.astype(np.uint8)
+    try:
+        return to_uint8(array, "instances")  # as the predictor takes them: 0..1 as well, and 16 bits
+    except DataError as error:
+        raise bad(str(error), "instances") from None
 
 
 def _tensor(kind: str, shape: list[int]) -> dict[str, Any]:

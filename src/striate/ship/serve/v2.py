@@ -15,10 +15,10 @@ from fastapi import APIRouter, Path, Request, Response
 
 from striate import __version__
 from striate.ship.graph import INPUT, OUTPUT
-from striate.ship.serve.answer import answer
-from striate.ship.serve.contract import Refusal, bad, starting
+from striate.ship.serve.answer import answer, arriving
+from striate.ship.serve.contract import bad, starting, unknown_version
 from striate.ship.serve.models import Served, Store
-from striate.ship.serve.reading import json_of, parse, text
+from striate.ship.serve.reading import apart, json_body, numbers, parse, text
 from striate.ship.sources import Picture
 
 HEADER = "Inference-Header-Content-Length"
@@ -93,24 +93,25 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
     @routes.post("/models/{model}/infer", openapi_extra=INFER)
     @routes.post("/models/{model}/versions/{version}/infer", openapi_extra=INFER)
     async def infer(request: Request, model: Name, version: str = "") -> Response:
-        served = _version(store.get(model), version)
-        told, binary = await _parts(request)
-        pictures = _pictures(told, binary, served)
+        _version(store.get(model), version)
+        with arriving(store, model):
+            body, header = await _body(request)
+        told, pictures = await apart(store.readers, len(body), lambda: _asked(body, header))
         wanted = _wanted(told)
-        answered = await answer(request, store, model, pictures)
+        answered = await answer(request, store, model, pictures, version)
         rows = answered.matrix()
         names = [answered.live.predictor.classes[i].encode() for i in rows.argmax(1)]
         outputs = {OUTPUT: rows, LABELS: names}
         head = {"model_name": model, "model_version": answered.live.version}
         head |= {"id": told["id"]} if "id" in told else {}
-        return _response(head, [(name, outputs[name], raw) for name, raw in wanted])
+        return _response(head, [(name, outputs[name], raw) for name, raw in wanted], answered.headers)
 
     return routes
 
 
 def _version(served: Served, version: str) -> Served:
     if version and served.ready and version != served.live.version:
-        raise Refusal(404, "unknown_version", "no such version of this model is served")
+        raise unknown_version()
     return served
 
 
@@ -129,18 +130,24 @@ def _metadata(served: Served) -> dict[str, Any]:
     }
 
 
-async def _parts(request: Request) -> tuple[dict[str, Any], bytes]:
-    """The JSON of a request, and the binary tensors that follow it."""
+async def _body(request: Request) -> tuple[bytes, int | None]:
+    """The body of a request, and how much of it is JSON where binary tensors follow."""
     stated = request.headers.get(HEADER)
     if stated is None:
-        return await json_of(request), b""
+        return await json_body(request), None
     body = await request.body()
     if not (stated.isascii() and stated.isdigit()) or int(stated[:19]) > len(body) or len(stated) > 18:
         raise bad(f"{HEADER}: a number of bytes of the body is expected", HEADER)
-    return parse(body[: int(stated)]), body[int(stated) :]
+    return body, int(stated)
 
 
-def _pictures(told: Mapping[str, Any], binary: bytes, served: Served) -> Sequence[Picture]:
+def _asked(body: bytes, header: int | None) -> tuple[dict[str, Any], Sequence[Picture]]:
+    """The JSON of a request, and its pictures."""
+    told = parse(body[:header])
+    return told, _pictures(told, b"" if header is None else body[header:])
+
+
+def _pictures(told: Mapping[str, Any], binary: bytes) -> Sequence[Picture]:
     inputs = told.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise bad(f"inputs: one tensor is expected, {INPUT}", "inputs")
@@ -163,9 +170,8 @@ def _pictures(told: Mapping[str, Any], binary: bytes, served: Served) -> Sequenc
         return _encoded(data, shape[0])
     if kind != "UINT8":
         raise bad("datatype: UINT8 or BYTES is expected", "datatype")
-    c = served.live.predictor.preprocess.channels
     if len(shape) != 4 or shape[3] not in (1, 3, 4):
-        raise bad(f"shape: (n, h, w, {c}) is expected for UINT8", "shape")
+        raise bad("shape: (n, h, w, c) is expected for UINT8, c of 1, 3 or 4", "shape")
     return list(_numbers(data, shape))
 
 
@@ -181,10 +187,7 @@ def _numbers(data: Any, shape: list[int]) -> np.ndarray[tuple[int, ...], np.dtyp
         if len(data) != expected:
             raise bad(f"shape: {expected} bytes are stated, {len(data)} sent", "shape")
         return np.frombuffer(data, np.uint8).reshape(shape)
-    try:
-        array = np.array(data)
-    except ValueError:
-        raise bad("data: ragged", "data") from None
+    array = numbers(data, 2, "data")
     if array.dtype.kind not in "iu" or array.size != expected:
         raise bad(f"data: {expected} integers are expected", "data")
     if array.ndim > 1 and list(array.shape) != shape:
@@ -233,16 +236,20 @@ def _wanted(told: Mapping[str, Any]) -> list[tuple[str, bool]]:
     outputs = told.get("outputs") or [{"name": OUTPUT}, {"name": LABELS}]
     if not isinstance(outputs, list) or not all(isinstance(o, dict) for o in outputs):
         raise bad("outputs: a list of objects is expected", "outputs")
-    found = []
+    found: list[tuple[str, bool]] = []
     for output in outputs:
         name = text(output, "name")
         if name not in (OUTPUT, LABELS):
             raise bad(f"outputs: there are {OUTPUT} and {LABELS}", "outputs")
+        if name in [known for known, _ in found]:  # else a small request could ask for an answer without end
+            raise bad(f"outputs: {name} stands twice", "outputs")
         found.append((name, _fields(output, "parameters").get("binary_data", all_raw) is True))
     return found
 
 
-def _response(head: dict[str, Any], outputs: Sequence[tuple[str, Any, bool]]) -> Response:
+def _response(
+    head: dict[str, Any], outputs: Sequence[tuple[str, Any, bool]], headers: dict[str, str]
+) -> Response:
     tensors, tail = [], b""
     for name, value, raw in outputs:
         words = isinstance(value, list)
@@ -264,6 +271,6 @@ def _response(head: dict[str, Any], outputs: Sequence[tuple[str, Any, bool]]) ->
         tensors.append(tensor)
     text_part = json.dumps({**head, "outputs": tensors}).encode()
     if not tail:
-        return Response(text_part, media_type="application/json")
-    headers = {HEADER: str(len(text_part))}
+        return Response(text_part, media_type="application/json", headers=headers)
+    headers = headers | {HEADER: str(len(text_part))}
     return Response(text_part + tail, media_type="application/octet-stream", headers=headers)
