@@ -1,6 +1,7 @@
 """One predictor for everything that holds pictures, the same answers from every engine."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import striate
+from striate.cli import main
 from striate.errors import DataError, UsageError
 from striate.ship import Predictor, engines, formats, load
 from striate.ship.convert import converted, digest
@@ -77,6 +79,26 @@ def test_predictions_are_those_of_the_model_file(run: Run, predictor: Predictor,
             "probability": pytest.approx(theirs["probability"], abs=1e-2),
             "top": pytest.approx(theirs["top"], abs=1e-2),
         }
+
+
+def test_broken_pictures_among_many_are_named_at_the_end(
+    run: Run, digits_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("00.png", "01.png"):
+        shutil.copy(digits_folder / name, tmp_path)
+    bad = [tmp_path / "00_bad.png", tmp_path / "02_bad.png"]
+    bad[0].write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    argv = ["predict", str(run.folder), str(tmp_path), "--json"]
+    assert main(argv) == 3
+    out, err = capsys.readouterr()
+    assert ["error" in row for row in json.loads(out)] == [False, True, False]
+    assert err.startswith(f"error: '{bad[0]}': the PNG is cut short")
+    bad[1].write_bytes(b"<html>")
+    assert main(argv) == 3
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)) == 4
+    assert err.startswith("error: 2 of 4 images can't be read\n")
+    assert all(str(path) in err for path in bad)
 
 
 def test_a_generator_is_not_read_far_ahead(predictor: Predictor) -> None:

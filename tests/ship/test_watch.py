@@ -60,6 +60,13 @@ def test_a_bad_picture_is_one_bad_line(predictor: Predictor, digits_folder: Path
     assert "PNG is cut short" in rows[1]["error"]
 
 
+def test_one_bad_picture_alone_is_a_line_too(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (row,) = watch(predictor, str(tmp_path / "b.png"), clock=lambda: 7.0)
+    assert row == {"time": 7.0, "file": str(tmp_path / "b.png"), "error": row["error"]}
+    assert "PNG is cut short" in row["error"]
+
+
 def test_an_empty_folder_once(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images in this folder"):
         list(watch(predictor, str(tmp_path), once=True))

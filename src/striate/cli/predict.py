@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from striate.cli.common import Debug, Json, emit, visible
+from striate.errors import DataError
 
 
 def predict(
@@ -22,17 +23,24 @@ def predict(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what is in each image, and how surely."""
+    """Say what is in each image, and how surely; what can't be read is named, and the exit code is 3."""
     from rich.table import Table
 
-    from striate.ship.predictor import load_for
+    from striate.ship.predictor import Unreadable, load_for
 
-    predictions = [p.to_json() for p in load_for(run, files, engine)(files, top)]
+    answers = list(load_for(run, files, engine).attempts(files, top))
+    bad = [answer for answer in answers if isinstance(answer, Unreadable)]
     table = Table("file", "label", "probability", "then", box=None, header_style="bold")
     table.columns[2].justify = "right"
-    for row in predictions:
+    for row in (answer.to_json() for answer in answers if not isinstance(answer, Unreadable)):
         others = [f"{visible(name)} {p:.1%}" for name, p in list(row["top"].items())[1:]]
         table.add_row(
             visible(row["file"]), visible(row["label"]), f"{row['probability']:.1%}", ", ".join(others)
         )
-    emit(predictions, as_json, table)
+    if table.row_count:
+        emit([answer.to_json() for answer in answers], as_json, table)
+    if len(bad) == 1:
+        raise bad[0].error
+    if bad:
+        causes = "\n".join(str(one.error) for one in bad)
+        raise DataError(f"{len(bad)} of {len(answers)} images can't be read\n{causes}")

@@ -47,6 +47,18 @@ class Prediction:
         return row if self.labels is None else row | {"labels": list(self.labels)}
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that can't be read, and why."""
+
+    source: str
+    error: DataError
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands in place of a prediction."""
+        return {"file": self.source, "error": str(self.error)}
+
+
 class Predictor:
     """Class names, preprocessing and an engine; safe to call from several threads."""
 
@@ -73,6 +85,15 @@ class Predictor:
         `source` is a path (image, folder, video), bytes, an array (h, w), (h, w, c) or (n, h, w, c), the number of a
         camera, or an iterable of these. Raises DataError for a picture that can't be read.
         """
+        for answer in self.attempts(source, top, batch_size):
+            if isinstance(answer, Unreadable):
+                raise answer.error
+            yield answer
+
+    def attempts(
+        self, source: Any, top: int = 5, batch_size: int | None = None
+    ) -> Iterator[Prediction | Unreadable]:
+        """As `stream`, but a picture that can't be read is told in its place, and the next are answered."""
         size = batch_size or self.batch_size
         found = pictures(source)
         with ThreadPoolExecutor(cores(), thread_name_prefix="striate-read") as pool:
@@ -86,12 +107,22 @@ class Predictor:
                 read_ahead()
                 while waiting:
                     batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
-                    pixels = np.stack([future.result() for _, future in batch])
+                    read = [(name, _outcome(future)) for name, future in batch]
                     read_ahead()
-                    for (name, _), row in zip(batch, self.probabilities(pixels), strict=True):
-                        yield self.prediction(name, row, top)
+                    yield from self._answered(read, top)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _answered(
+        self, read: Sequence[tuple[str, Pixels | DataError]], top: int
+    ) -> Iterator[Prediction | Unreadable]:
+        good = [one for _, one in read if not isinstance(one, DataError)]
+        rows = iter(self.probabilities(np.stack(good)) if good else ())
+        for name, one in read:
+            if isinstance(one, DataError):
+                yield Unreadable(name, one)
+            else:
+                yield self.prediction(name, next(rows), top)
 
     def probabilities(self, pixels: Pixels) -> Probabilities:
         """Of pictures that were cut to size.    uint8 (n, c, *size) -> float32 (n, k)"""
@@ -106,6 +137,13 @@ class Predictor:
         said = {c: float(p) for c, p in zip(self.classes, row, strict=True) if p >= 0.5}
         least = min(said.values()) if said else 1 - float(row.max())
         return Prediction(name, "|".join(said), least, best, row, tuple(said))
+
+
+def _outcome(future: "Future[Pixels]") -> Pixels | DataError:
+    try:
+        return future.result()
+    except DataError as error:
+        return error
 
 
 def load(path: Path | str, engine: str = "auto", batch_size: int = BATCH) -> Predictor:

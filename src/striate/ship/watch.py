@@ -10,7 +10,7 @@ from striate.data.arrays import channels
 from striate.data.source import Pixels
 from striate.data.tree import Folder, is_image
 from striate.errors import DataError
-from striate.ship.predictor import Prediction, Predictor
+from striate.ship.predictor import Prediction, Predictor, Unreadable
 from striate.ship.sources import frames
 
 POLL = 0.25  # seconds between looks at a folder
@@ -29,19 +29,16 @@ def watch(
     until all that lies there is done.
     """
     if source.isdigit():
-        answers: Iterator[Prediction | tuple[str, str]] = _camera(predictor, int(source), top)
+        answers: Iterator[Prediction | Unreadable] = _camera(predictor, int(source), top)
     elif Path(source).is_dir():
         answers = _folder(predictor, Path(source), top, once)
     else:
-        answers = predictor.stream(source, top)
+        answers = predictor.attempts(source, top)
     for answer in answers:
-        row = {"file": answer[0], "error": answer[1]} if isinstance(answer, tuple) else answer.to_json()
-        yield {"time": round(clock(), 3), **row}
+        yield {"time": round(clock(), 3), **answer.to_json()}
 
 
-def _folder(
-    predictor: Predictor, folder: Path, top: int, once: bool
-) -> Iterator[Prediction | tuple[str, str]]:
+def _folder(predictor: Predictor, folder: Path, top: int, once: bool) -> Iterator[Prediction | Unreadable]:
     """Files in the order of their names, each when it has stopped changing: who writes it may not be done."""
     done: dict[str, tuple[int, int]] = {}
     seen: dict[str, tuple[int, int]] = {}
@@ -51,10 +48,7 @@ def _folder(
         ready = [n for n, state in now.items() if seen.get(n) == state and done.get(n) != state]
         for name in ready:
             done[name] = now[name]
-            try:
-                yield from predictor.stream(folder / name, top)
-            except DataError as error:
-                yield str(folder / name), str(error)
+            yield from predictor.attempts(folder / name, top)
         seen = now
         if once and now and all(done.get(n) == state for n, state in now.items()):
             return
