@@ -51,8 +51,6 @@ TIMM = [
             ("resnext50_32x4d", "resnext50_32x4d"),
             ("resnext101_32x4d", "resnext101_32x4d"),
             ("resnext101_32x8d", "resnext101_32x8d"),
-            ("seresnet18", "seresnet18"),
-            ("seresnet34", "seresnet34"),
             ("seresnet50", "seresnet50"),
             ("seresnet101", "seresnet101"),
             ("seresnet152", "seresnet152"),
@@ -190,6 +188,8 @@ def test_what_can_not_be_told_to_a_peer(tmp_path):
     net = zoo.build("mobilenet_v2", num_classes=2)
     with pytest.raises(UsageError, match="mobilenet_v2 of keras computes with bn_eps="):
         save_weights(net, "mobilenet_v2", "keras", tmp_path / "a.weights.h5")
+    with pytest.raises(UsageError, match="timm's seresnet18 has wider gates than this one"):
+        save_weights(zoo.build("seresnet18"), "seresnet18", "timm", tmp_path / "a.safetensors")
     with pytest.raises(UsageError, match="no layout 'kerras'"):
         save_weights(net, "mobilenet_v2", "kerras", tmp_path / "a.weights.h5")
     with pytest.raises(UsageError, match=r"weights for timm are written as \*\.safetensors or \*\.pth"):

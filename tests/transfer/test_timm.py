@@ -1,10 +1,11 @@
 import pytest
+import timm
 import torch
 
 from striate import zoo
 from striate.transfer import to_timm
 from striate.transfer.names import choose
-from striate.transfer.timm import FAMILIES
+from striate.transfer.timm import FAMILIES, UNLIKE
 
 NAMES = {  # written down from timm's state dicts
     "seresnet50": {"stages.conv2.0.body.se.excite": "layer1.0.se.fc2"},
@@ -52,3 +53,13 @@ def test_dense_layers_leave_as_the_convolutions_that_they_are_there():
     assert vgg["pre_logits.fc1.weight"].shape == (4096, 512, 7, 7)
     assert vgg["head.fc.weight"].shape == (1000, 4096)
     assert gate["layer1.0.se.fc1.weight"].shape == (16, 256, 1, 1)
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_networks_that_are_another_at_timm(name):
+    """Its squeeze goes to 8 channels at least, the paper's to a sixteenth."""
+    with torch.device("meta"):
+        theirs, ours = timm.create_model(name).state_dict(), to_timm(zoo.build(name))
+    assert theirs.keys() == ours.keys()
+    key = "layer1.0.se.fc1.weight"
+    assert (theirs[key].shape[0], ours[key].shape[0]) == (8, 4)

@@ -18,7 +18,7 @@ from striate.transfer.adapt import first_layer
 from striate.transfer.keras import keras_keys, to_keras
 from striate.transfer.keras_order import in_order
 from striate.transfer.published import Layout, blue_first
-from striate.transfer.timm import to_timm
+from striate.transfer.timm import UNLIKE, to_timm
 from striate.transfer.torchvision import to_torchvision
 from striate.zoo.network import ZooNet
 
@@ -66,6 +66,8 @@ def save_weights(
 
 def _same_arithmetic(network: str, layout: str, arguments: dict[str, Any]) -> None:
     """UsageError where the same weights mean something else there: another padding, another epsilon."""
+    if layout == "timm" and network in UNLIKE:
+        raise UsageError(f"timm's {network} has wider gates than this one: no weights fit both")
     ours = {k: v for k, v in arguments.items() if "dropout" not in k}
     theirs = zoo.arguments(network, layout)
     if ours != theirs:

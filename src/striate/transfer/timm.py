@@ -142,6 +142,7 @@ FAMILIES: dict[str, Rules] = {
     ),
     "mobilenet_v2": ((r"stages\.stage(\d)\.(\d)\.body\.(\d)\.(conv|bn)", mobile), *MOBILE_ENDS),
 }
+UNLIKE = ("seresnet18", "seresnet34")  # timm's gates are 8 wide at least, and its legacy ones rectify before
 CONVOLUTIONS = (  # weights that are dense here, convolutions there: (our name, timm's), side of the kernel
     (r".*, .*\.(se|se_module)\.fc\d\.weight", 1),
     (r".*, pre_logits\.fc1\.weight", 7),

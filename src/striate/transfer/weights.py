@@ -178,10 +178,9 @@ def _fit_torch(network: str, state: Mapping[str, Tensor], path: Path) -> _Fit:
 
 def _arguments(network: str, layout: Layout, family: str) -> dict[str, Any]:
     """What the network is built with to compute as the peer's of this family; UsageError where nothing would do."""
-    if family == "legacy_senet" and network in ("seresnet18", "seresnet34"):
+    if family == "legacy_senet" and network in timm.UNLIKE:
         raise UsageError(
-            f"timm's legacy_{network} has a ReLU before each gate and {network} none: these weights don't fit",
-            f"those of timm's {network} do",
+            f"timm's legacy_{network} has a ReLU before each gate and {network} none: these weights don't fit"
         )
     return zoo.arguments(network, STYLES.get(family, layout))
 
