@@ -12,9 +12,11 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from uvicorn.supervisors import Multiprocess
 
 from striate.errors import StriateError, UsageError
 from striate.ship.serve import app as app_room
@@ -305,6 +307,24 @@ def test_r26_a_worker_that_dies_is_replaced(run, process, tmp_path: Path) -> Non
         assert time.monotonic() < limit
     assert "striate_requests_total" in server("GET", "/metrics").body.decode()
     assert server.stop() == 0
+
+
+def test_a_worker_that_died_has_nothing_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor forgets what it gauged, and keeps what it counted."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for name in ("gauge_livesum_7.db", "gauge_livesum_8.db", "counter_7.db"):
+        (tmp_path / name).touch()
+    dead, fresh, other = (SimpleNamespace(pid=pid, exitcode=None) for pid in (7, 9, 8))
+
+    def replace(self: Any) -> None:
+        self.processes[0] = fresh
+
+    monkeypatch.setattr(Multiprocess, "keep_subprocess_alive", replace)
+    team = object.__new__(server_room._Workers)
+    team.processes = [dead, other]
+    team.keep_subprocess_alive()
+    assert {path.name for path in tmp_path.iterdir()} == {"gauge_livesum_8.db", "counter_7.db"}
+    assert not team.failed
 
 
 def command(*argv: object) -> subprocess.CompletedProcess[str]:
