@@ -302,7 +302,11 @@ def draw(found, path):
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     axes.plot(list(found), [f["peak"] for f in found.values()], "o-", label="peak of an epoch")
     axes.plot(list(found), [f["peak"] - f["growth"] for f in found.values()], "--", label="before it")
-    axes.set(xlabel="JPEGs in the zip", ylabel="resident memory, MiB", ylim=(0, 1.15 * max(f["peak"] for f in found.values())))
+    axes.set(
+        xlabel="JPEGs in the zip",
+        ylabel="resident memory, MiB",
+        ylim=(0, 1.15 * max(f["peak"] for f in found.values())),
+    )
     axes.legend()
     figure.savefig(path)
 

@@ -220,7 +220,12 @@ def lightning(net, batch):
     loader = DataLoader(TensorDataset(*tensors(net, EPOCH)), batch, shuffle=True)
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = L.Trainer(
-        max_epochs=1000, min_epochs=1, accelerator="cpu", callbacks=[Clock()], enable_model_summary=False, **silent
+        max_epochs=1000,
+        min_epochs=1,
+        accelerator="cpu",
+        callbacks=[Clock()],
+        enable_model_summary=False,
+        **silent,
     )
     trainer.fit(Classifier(), loader)
     return statistics.median(EPOCH / (b - a) for a, b in pairwise(marks))
