@@ -234,9 +234,9 @@ def lightning(net, batch):
 def fastai(net, batch):
     """fastai's Learner over its DataLoaders, at its defaults but for the progress bar."""
     import torch
+    from fastai.callback.progress import ProgressCallback
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader
-    from fastai.callback.progress import ProgressCallback
     from fastai.learner import Learner
     from fastai.optimizer import Adam
     from torch.utils.data import TensorDataset

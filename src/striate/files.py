@@ -6,6 +6,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from striate.errors import DataError
+
+MODEL = "striate 1"  # the format of a model file, as its metadata states it
+
+
+def check_format(path: Path, found: str, known: str = MODEL) -> None:
+    """Raises DataError for a file of another version of the format `known`."""
+    if found != known:
+        raise DataError(f"{path} has format {found!r}; this version reads {known!r}", "update striate")
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file beside `path`, then move it there; on failure `path` is untouched."""

@@ -28,14 +28,14 @@ def test_the_defaults_are_those_of_the_contract(asked: list[Any], capsys: pytest
 
 def test_every_flag_arrives(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIATE_TOKEN", "hush")
-    flags = "--host 0.0.0.0 --port 9 -j 3 --engine onnx --max-batch 2 --max-queue 4 --max-images 5 --max-body 2048"
+    flags = "--host 0.0.0.0 --port 9 -j 3 --engine onnx --max-batch 2 --max-queue 4 --max-images 3 --max-body 2048"
     times = "--timeout 1.5 --receive-timeout 2.5 --hang-timeout 3.5 --grace 4.5"
     assert main(["serve", "a", *flags.split(), *times.split()]) == 0
     assert asked == [
         (
             Settings(
                 {"a": "a"}, host="0.0.0.0", port=9, token="hush", engine="onnx", max_batch=2, max_queue=4,
-                max_images=5, max_body=2048, timeout=1.5, receive_timeout=2.5, hang_timeout=3.5, grace=4.5,
+                max_images=3, max_body=2048, timeout=1.5, receive_timeout=2.5, hang_timeout=3.5, grace=4.5,
             ),
             3,
         )
@@ -47,7 +47,10 @@ def test_every_flag_arrives(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -
     [
         (["a", "--host", "0.0.0.0"], "error: 0.0.0.0 can be reached from elsewhere: that needs a token"),
         (["a", "x=a", "x=b"], "error: two models are named x"),
-        (["a", "--max-batch", "9", "--max-queue", "3"], "error: --max-batch 9 is more than --max-queue 3"),
+        (
+            ["a", "--max-batch", "9", "--max-queue", "3"],
+            "error: --max-batch 9 is more than --max-queue 3: it could never be had",
+        ),
         (["a b"], "error: nothing to serve at a b"),
     ],
 )

@@ -23,7 +23,10 @@ def predict(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what is in each image, and how surely; what can't be read is named, and the exit code is 3."""
+    """Say what is in each image, and how surely.
+
+    What can't be read is named, and the exit code is 3.
+    """
     from rich.table import Table
 
     from striate.ship.predictor import Unreadable, load_for

@@ -22,11 +22,11 @@ import striate
 from striate import plan
 from striate.data import Preprocess
 from striate.errors import DataError, StriateError, UsageError
-from striate.files import write_whole
+from striate.files import MODEL, check_format, write_whole
 from striate.train.engine import Engine
 from striate.train.losses import to_probabilities
 
-FORMAT = STATE_FORMAT = 1
+STATE = "striate-state 1"  # the format of a saved state, as its metadata states it
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name
 
 
@@ -54,7 +54,7 @@ class Model:
             "metrics": self.metrics,
             "several": self.several,
         }
-        metadata = {"format": f"striate {FORMAT}", "striate": striate.__version__, "model": json.dumps(facts)}
+        metadata = {"format": MODEL, "striate": striate.__version__, "model": json.dumps(facts)}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.module.state_dict().items()}
         return _write(path, save(tensors, metadata))
 
@@ -155,10 +155,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     kind = metadata.get("format", "")
     if not kind.startswith("striate "):
         raise DataError(f"{path} holds weights but was not written by striate")
-    if kind != f"striate {FORMAT}":
-        raise DataError(
-            f"{path} has format {kind!r}; this version reads 'striate {FORMAT}'", "update striate"
-        )
+    check_format(path, kind)
     return metadata, tensors
 
 
@@ -166,7 +163,7 @@ def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
     """Write the state of a run and keep the one before it: NUMBER-CRC32.safetensors, the facts in its metadata."""
     folder.mkdir(exist_ok=True)
     before = states(folder)
-    data = save(tensors, {"format": f"striate-state {STATE_FORMAT}", "facts": json.dumps(facts)})
+    data = save(tensors, {"format": STATE, "facts": json.dumps(facts)})
     number = int(before[-1].name.split("-")[0]) + 1 if before else 1
     for old in before[:-2]:  # left by a process that died between its last two lines
         old.unlink()
@@ -193,11 +190,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise DataError(f"{path} is damaged: its content is not what was written", older)
     with safe_open(path, "pt") as f:
         metadata = f.metadata() or {}
-    kind = metadata.get("format", "")
-    if kind != f"striate-state {STATE_FORMAT}":
-        raise DataError(
-            f"{path} has format {kind!r}; this version reads 'striate-state {STATE_FORMAT}'", "update striate"
-        )
+    check_format(path, metadata.get("format", ""), STATE)
     return load_bytes(data), json.loads(metadata["facts"])
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from striate import zoo
 from striate.data import Preprocess
 from striate.errors import DataError, UsageError
+from striate.files import check_format
 from striate.transfer import timm, torchvision
 from striate.transfer.adapt import adapt_channels, adapt_preprocess, first_layer
 from striate.transfer.keras import keras_keys, load_keras
@@ -195,15 +196,10 @@ def _fit_keras(network: str, path: Path) -> _Fit:
 
 def _own(notes: Mapping[str, str], path: Path) -> _Own | None:
     """What the notes in a file say if striate wrote it; DataError for another format or damaged notes."""
-    from striate.train.checkpoint import FORMAT  # a room that loads weights itself
-
     kind = notes.get("format", "")
     if not kind.startswith("striate "):
         return None
-    if kind != f"striate {FORMAT}":
-        raise DataError(
-            f"{path} has format {kind!r}; this version reads 'striate {FORMAT}'", "update striate"
-        )
+    check_format(path, kind)
     try:
         facts = json.loads(notes["model"])
         origin, prepare = dict(facts["origin"]), Preprocess.from_dict(facts["preprocess"])

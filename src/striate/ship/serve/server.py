@@ -160,6 +160,7 @@ def _config(settings: Settings, app: Guard | str, factory: bool = False, workers
         factory=factory,
         workers=workers,
         http=DeadlineProtocol,
+        loop="asyncio",  # short of files, uvloop hangs up on clients; asyncio leaves them in line
         ws="none",
         log_config=None,
         access_log=False,
