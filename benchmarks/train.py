@@ -45,7 +45,7 @@ NETS = {
     "cifar": Net(
         (32, 32, 3),
         "INPUT(32,32,3) => CONV(16,2) => RELU => POOL(2) => CONV(32,2) => RELU => POOL(2) => CONV(64,2) => RELU => "
-        "POOL(2) => DROPOUT(0.3) => FC(500) => RELU => DROPOUT(0.4) => FC(10)",
+        "POOL(2) => DO(0.3) => FC(500) => RELU => DO(0.4) => FC(10)",
         528_054,
         32 * 32 * 192 + 16 * 16 * 2048 + 8 * 8 * 8192 + 1024 * 500 + 5000,
     ),

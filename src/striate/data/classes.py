@@ -41,6 +41,11 @@ def class_list(
     main = "all" if "all" in have else "train"
     names = list(given or source.classes or sorted(have[main], key=natural))
     of = "the given list" if given else main
+    if given and not allow_empty and (absent := set(names) - have[main]) and source.folders:
+        raise DataError(
+            f"{source.name}: no image is of {some([n for n in names if n in absent])}, which the given list names",
+            "take it off the list, or keep the class with allow_empty (--allow-empty)",
+        )
     for split, found in have.items():
         says = []
         if added := found - set(names):

@@ -1,6 +1,7 @@
 """Eight-bit weights and activations, by ONNX Runtime's static quantiser on pictures of the train split."""
 
 import contextlib
+import copy
 import json
 import logging
 import tempfile
@@ -27,14 +28,15 @@ def quantise(proto: onnx.ModelProto, found: Samples) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
         q.quantize_static(
-            proto,
+            copy.deepcopy(proto),  # which it would change
             path,
             _Reader(found),
             quant_format=q.QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=True,  # without VNNI, pairs of products are added in 16 bits, which 8 full bits overflow
             activation_type=q.QuantType.QUInt8,
-            weight_type=q.QuantType.QInt8,
+            # without VNNI, products with signed weights are added in 16 bits: they overflow, or take 7 bits, which
+            # costs MobileNet v2 eight points of accuracy
+            weight_type=q.QuantType.QUInt8,
             nodes_to_exclude=kept,
         )
         small = onnx.load_model(path)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -324,14 +325,13 @@ def _plain(name: str) -> str:
 
 def _summarise(run: Run, loop: Loop, model: Model, tested: Evaluation | LabelEvaluation | None) -> None:
     history = run.history
-    seconds = sum(row["seconds"] for row in history)
     model.metrics = dict(next(m.metrics for m in loop.listeners if isinstance(m, Best)))
     summary = {
         "run": str(run.folder),
         "epochs": len(history),
         "best_epoch": int(model.metrics["epoch"]),
         "train_seconds": round(loop.seconds, 3),
-        "images_per_second": round(loop.images * len(history) / seconds, 1) if seconds else 0.0,
+        "images_per_second": round(mean(row["images_per_second"] for row in history), 1) if history else 0.0,
         "val_accuracy": model.metrics.get("val_accuracy"),
         "test_accuracy": tested.accuracy if tested else None,
         "test_loss": tested.loss if tested else None,
