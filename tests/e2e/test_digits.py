@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -141,5 +142,7 @@ def test_for_people(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.slow
 def test_lenet_reaches_the_promised_accuracy(striate, tmp_path: Path) -> None:
-    summary, _ = striate("train", "digits", "--model", "lenet5", "--output", tmp_path / "r")
-    assert summary["test_accuracy"] >= 0.985
+    """The settings of the demo, over three seeds."""
+    words = ("train", "digits", "--model", "lenet5", "--opt", "muon", "-b", 32, "--epochs", 15)
+    runs = [striate(*words, "--seed", seed, "--output", tmp_path / f"{seed}")[0] for seed in range(3)]
+    assert mean(run["test_accuracy"] for run in runs) >= 0.985

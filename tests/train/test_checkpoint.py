@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from striate import plan
 from striate.data import Preprocess
@@ -71,6 +73,59 @@ def test_hostile_headers_are_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged or no model file"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("outputs", 10**9),
+        ("outputs", -1),
+        ("outputs", "3"),
+        ("outputs", None),
+        ("input_shape", [1, 8]),
+        ("input_shape", [1, 10**9, 10**9]),
+        ("input_shape", 7),
+        ("origin", {"kind": "diagram"}),
+        ("origin", {"kind": "zoo", "name": "nasnet_large"}),
+        ("origin", {"kind": "zoo", "name": "lenet5", "arguments": {"num_classes": 2}}),
+        ("origin", {"kind": "zoo", "name": "lenet5", "arguments": 7}),
+        ("origin", {"kind": "factory", "name": "os:system"}),
+        ("origin", "zoo"),
+        ("classes", 3),
+        ("preprocess", {"size": [8, 8], "colour": "red"}),
+        ("preprocess", {"size": "big"}),
+    ],
+)
+def test_a_file_that_lies_about_its_network_is_refused_in_one_line(model, tmp_path, fact, value):
+    path = model.save(tmp_path / "m.safetensors")
+    with safe_open(path, "pt") as f:
+        metadata = f.metadata()
+    lie = json.dumps(json.loads(metadata["model"]) | {fact: value})
+    save_file(load_file(path), path, metadata | {"model": lie})
+    with pytest.raises(StriateError) as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def tied(num_classes: int = 3) -> nn.Module:
+    """Two layers with one weight, a buffer without elements, one of a single number, one in half precision."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, num_classes))
+    net[1].weight = net[2].weight
+    net.register_buffer("none", torch.zeros(0, 3))
+    net.register_buffer("count", torch.tensor(7))
+    net.register_buffer("halves", torch.arange(6, dtype=torch.bfloat16).reshape(2, 3).T)
+    return net
+
+
+def test_shared_empty_and_half_tensors_come_back(model, tmp_path):
+    origin = {"kind": "factory", "name": f"{__name__}:tied"}
+    one = Model(tied(), origin, (1, 8, 8), 3, model.classes, model.preprocess)
+    again = Model(tied(), origin, (1, 8, 8), 3, model.classes, model.preprocess)
+    checkpoint.load_weights(again.module, checkpoint.weights(one.save(tmp_path / "m.safetensors")), "m")
+    assert again.module[1].weight is again.module[2].weight
+    for key, value in one.module.state_dict().items():
+        assert torch.equal(again.module.state_dict()[key], value)
+        assert again.module.state_dict()[key].dtype == value.dtype
 
 
 def test_another_format_is_refused_with_both_versions(model, tmp_path):

@@ -4,6 +4,7 @@ No pickle is written or read.
 """
 
 import json
+import operator
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from striate.errors import DataError, StriateError, UsageError
 from striate.files import MODEL, check_format, write_whole
 from striate.train.engine import Engine
 from striate.train.losses import to_probabilities
+from striate.transfer.torch_files import one_line
 
 STATE = "striate-state 1"  # the format of a saved state, as its metadata states it
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name
@@ -108,15 +110,33 @@ def load(path: Path | str, factory: str | None = None) -> Model:
     if not path.is_file():
         raise UsageError(f"no model file at {path}")
     metadata, tensors = _read(path)
-    facts = json.loads(metadata["model"])
-    meaning = plan.plan(factory) if factory else plan.from_origin(facts["origin"])
-    module = meaning.build(tuple(facts["input_shape"]), facts["outputs"]).module
+    try:
+        return _model(json.loads(metadata["model"]), tensors, factory, path)
+    except StriateError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        if factory:
+            raise
+        raise DataError(
+            f"{path} is damaged: what it says of its network is wrong ({one_line(error)})"
+        ) from None
+
+
+def _model(facts: dict[str, Any], tensors: dict[str, Tensor], factory: str | None, path: Path) -> Model:
+    shape, outputs = tuple(facts["input_shape"]), operator.index(facts["outputs"])
+    if factory:
+        meaning = plan.plan(factory)
+    else:
+        meaning = plan.from_origin(facts["origin"])
+        with torch.device("meta"):  # before anything as large as the file claims is made
+            _same_shapes(meaning.build(shape, outputs).module, tensors, str(path))
+    module = meaning.build(shape, outputs).module
     load_weights(module, tensors, str(path))
     return Model(
         module,
         facts["origin"],
-        tuple(facts["input_shape"]),
-        facts["outputs"],
+        shape,
+        outputs,
         tuple(facts["classes"]),
         Preprocess.from_dict(facts["preprocess"]),
         facts["metrics"],
@@ -126,6 +146,11 @@ def load(path: Path | str, factory: str | None = None) -> Model:
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Fill `module`; raises DataError that lists what is missing, unknown or of another shape."""
+    module.load_state_dict(_same_shapes(module, tensors, where))
+
+
+def _same_shapes(module: nn.Module, tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
+    """The tensors under the module's own names."""
     for prefix in WRAPPERS:
         if tensors and all(k.startswith(prefix) for k in tensors):
             tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
@@ -137,7 +162,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str) -> N
     if faults:
         more = f"; and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise DataError(f"{where}: weights of another network: {'; '.join(sorted(faults)[:8])}{more}")
-    module.load_state_dict(tensors)
+    return tensors
 
 
 def weights(path: Path) -> dict[str, Tensor]:
