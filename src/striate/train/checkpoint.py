@@ -125,12 +125,12 @@ def load(path: Path | str, factory: str | None = None) -> Model:
 def _model(facts: dict[str, Any], tensors: dict[str, Tensor], factory: str | None, path: Path) -> Model:
     shape, outputs = tuple(facts["input_shape"]), operator.index(facts["outputs"])
     if factory:
-        meaning = plan.plan(factory)
+        module = plan.plan(factory).build(shape, outputs).module
     else:
-        meaning = plan.from_origin(facts["origin"])
-        with torch.device("meta"):  # before anything as large as the file claims is made
-            _same_shapes(meaning.build(shape, outputs).module, tensors, str(path))
-    module = meaning.build(shape, outputs).module
+        with torch.device("meta"):  # nothing as large as a file may claim is made, and no weights are drawn
+            module = plan.from_origin(facts["origin"]).build(shape, outputs).module
+        _same_shapes(module, tensors, str(path))
+        module.to_empty(device="cpu")
     load_weights(module, tensors, str(path))
     return Model(
         module,
