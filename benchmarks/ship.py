@@ -19,6 +19,7 @@ import json
 import os
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -266,9 +267,12 @@ def server(file, net, seconds, clients, folder):
     peers |= {name: (command, port) for name, command, port in _peers(file, net, folder)}
     for name, (command, port) in peers.items():
         service = Service(command, port)
+        sent, kind = bodies, "image/jpeg"
+        if name == "litserve":
+            sent, kind = [form(b) for b in bodies], "multipart/form-data; boundary=x"
         try:
-            service.drive(bodies, "image/jpeg", clients, min(2, seconds))
-            throughput, taken, lost = service.drive(bodies, "image/jpeg", clients, seconds)
+            service.drive(sent, kind, clients, min(2, seconds))
+            throughput, taken, lost = service.drive(sent, kind, clients, seconds)
         finally:
             service.stop()
         result[name] = throughput
@@ -287,14 +291,13 @@ def _zeros(found, n):
 
 
 LITSERVE = """
-import io, sys, litserve, numpy as np, torch, cv2
-from fastapi import Request
+import sys, litserve, numpy as np, torch, cv2
 from striate.train import load
 class Api(litserve.LitAPI):
     def setup(self, device):
         self.model = load(sys.argv[1]); self.engine = self.model.engine("cpu")
-    async def decode_request(self, request: Request):
-        image = cv2.imdecode(np.frombuffer(await request.body(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    def decode_request(self, request):
+        image = cv2.imdecode(np.frombuffer(request["file"].file.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
         return torch.from_numpy(np.ascontiguousarray(self.model.preprocess.fit(image)))
     def batch(self, inputs): return torch.stack(inputs)
     def predict(self, x):
@@ -344,7 +347,8 @@ def _peers(file, net, folder):
     """LitServe with torch, and the notes' service: Flask, a queue in Redis, a process with Keras."""
     if find_spec("litserve"):
         (folder / "lit.py").write_text(LITSERVE)
-        yield "litserve", [sys.executable, str(folder / "lit.py"), str(file), "8471"], 8471
+        port = free_port()
+        yield "litserve", [sys.executable, str(folder / "lit.py"), str(file), str(port)], port
     else:
         print("  litserve: left out, not installed")
     if find_spec("flask") and find_spec("redis") and find_spec("keras") and net in KERAS:
@@ -356,9 +360,22 @@ def _peers(file, net, folder):
             print("  flask + keras: left out, no Redis server on this machine")
             return
         (folder / "notes.py").write_text(FLASK)
-        yield "flask + keras", [sys.executable, str(folder / "notes.py"), KERAS[net], "8472"], 8472
+        port = free_port()
+        yield "flask + keras", [sys.executable, str(folder / "notes.py"), KERAS[net], str(port)], port
     else:
         print("  flask + keras: left out, flask and redis aren't installed")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def form(body):
+    """A picture as a browser would send it, which is how LitServe takes files."""
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    return head + body + b"\r\n--x--\r\n"
 
 
 def start(file):
