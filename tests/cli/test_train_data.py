@@ -92,7 +92,10 @@ def test_where_images_are_kept_changes_no_bit(run) -> None:
 
 def test_a_list_of_classes_decides_their_order(run) -> None:
     Path("names.txt").write_text("triangle\ncircle\nsquare\nhexagon\n")
-    assert run("--classes", "names.txt")[0] == 0  # hexagon has no image, but it was asked for
+    code, _, err = run("--classes", "names.txt")
+    assert code == 3
+    assert "no image is of 'hexagon'" in err
+    assert run("--classes", "names.txt", "--allow-empty")[0] == 0
     assert splits("run")["classes"] == ["triangle", "circle", "square", "hexagon"]
     Path("names.txt").unlink()  # the run knows them by now
     assert main(["train", "--resume", "run", "--epochs", "2", "--json"]) == 0
