@@ -34,7 +34,8 @@ def test_a_grid_tries_everything_and_keeps_the_best_on_validation(tmp_path: Path
     assert [p.name for p in (tmp_path / "trials").iterdir()] == [Path(found["run"]).name]
     page = (tmp_path / "report.html").read_text()
     assert "0.1" in page
-    assert page.count("data:image/png") == 2
+    assert page.count('<svg class="chart"') == 2
+    assert f"<title>best so far, trial 2: {100 * max(seen.values()):.4g} %</title>" in page
     again = tune(SMALL, {"lr": Choice(RATES)}, tmp_path, sampler="grid", pruner="none")
     assert again == found  # nothing is tried twice
 

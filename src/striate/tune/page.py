@@ -1,22 +1,23 @@
 """`report.html` of a study: how the best value rose, which settings mattered, every trial."""
 
-import base64
-import io
 import warnings
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from striate.files import write_text
+from striate.train.charts import Line, line_chart
 
 if TYPE_CHECKING:
     import optuna
 
-DPI = 110
+ENOUGH = 4  # complete trials, before anything is said of what mattered
 
 
 def write_page(study: "optuna.Study", output: Path) -> Path:
     """Write the study's page into `output`."""
     from jinja2 import Environment, PackageLoader
+    from markupsafe import Markup
 
     templates = Environment(loader=PackageLoader("striate.tune", "."), autoescape=True, trim_blocks=True)
     trials = sorted(study.trials, key=lambda t: (t.value is None, -(t.value or 0), t.number))
@@ -26,40 +27,46 @@ def write_page(study: "optuna.Study", output: Path) -> Path:
         best=study.best_trial,
         trials=trials,
         names=names,
-        pictures=_pictures(study),
+        charts=[(caption, Markup(svg)) for caption, svg in _charts(study)],
+        importance=_importance(study),
         run=study.best_trial.user_attrs["run"],
     )
     return write_text(output / "report.html", page)
 
 
-def _pictures(study: "optuna.Study") -> dict[str, str]:
-    """PNG data URIs by caption; the importance of settings takes two complete trials that differ."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from optuna.visualization import matplotlib as plots
-
-    found = {}
-    wanted: dict[str, Any] = {
-        "How the best validation accuracy rose": plots.plot_optimization_history,
-        "Trials epoch by epoch": plots.plot_intermediate_values,
+def _charts(study: "optuna.Study") -> list[tuple[str, str]]:
+    """Captions with SVG: the value of each trial and the best so far; each trial epoch by epoch."""
+    found = [(t.number, t.value) for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
+    rose = list(zip([n for n, _ in found], accumulate((v for _, v in found), max), strict=True))
+    best = study.best_trial.number
+    curves = [
+        Line(
+            f"trial {t.number}",
+            sorted(t.intermediate_values.items()),
+            "best" if t.number == best else "trial",
+        )
+        for t in sorted(study.trials, key=lambda t: t.number == best)  # the best is drawn over the others
+    ]
+    drawn = {
+        "How the best validation accuracy rose": (
+            [Line("best so far", rose, "best"), Line("trial", found, "trial dots")],
+            "trial",
+        ),
+        "Trials epoch by epoch": (curves, "epoch"),
     }
+    return [
+        (caption, line_chart(caption, lines, x, "validation accuracy", lambda v: f"{100 * v:.4g} %"))
+        for caption, (lines, x) in drawn.items()
+    ]
+
+
+def _importance(study: "optuna.Study") -> dict[str, float]:
+    """The share of each setting in the variance of the value, the largest first; empty while too little is known."""
+    from optuna.importance import get_param_importances
+
     complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
-    if len(complete) > 3 and len({trial.value for trial in complete}) > 1:
-        wanted["What mattered"] = plots.plot_param_importances
-    for caption, plot in wanted.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna calls its plots experimental
-            axes = plot(study)
-        axes.set_title("")
-        found[caption] = _png(axes.figure)
-    return found
-
-
-def _png(figure: Any) -> str:
-    from matplotlib import pyplot
-
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=DPI, bbox_inches="tight")
-    pyplot.close(figure)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+    if len(complete) < ENOUGH or len({trial.value for trial in complete}) == 1:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls it experimental
+        return get_param_importances(study)
