@@ -126,18 +126,18 @@ def test_one_image_or_two_saved_or_not_the_answer_is_the_same(name):
 
 @every({"cifar10_cnn", "lenet5", "mlp", "mnist_cnn"})
 def test_eight_images_are_learned_by_heart(name):
-    if name == "very_deep":
-        return  # it is there to show that it cannot
+    if name in ("very_deep", "plain110_cifar"):
+        return  # they are there to show that they cannot
     for lr in (1e-3, 1e-4):  # the first kills deep networks without batch norm
         torch.manual_seed(0)
         net, x = small(name)
         x, y = torch.randn(8, *x.shape[1:]), torch.arange(8) % 3
         adam = torch.optim.Adam(net.parameters(), lr)
-        for _ in range(100):
+        for _ in range(200):
             adam.zero_grad()
             nn.functional.cross_entropy(net.train()(x), y).backward()
             adam.step()
             with torch.no_grad():
                 if torch.equal(net.eval()(x).argmax(1), y):
                     return
-    pytest.fail("not learned in 100 steps at either rate")
+    pytest.fail("not learned in 200 steps at either rate")
