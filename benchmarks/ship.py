@@ -14,6 +14,7 @@ on the same processors as the server.
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -173,7 +174,7 @@ class Service:
     def __init__(self, command, port=None):
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
         self.began = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, start_new_session=True)
         self.port = port
         while True:
             if self.process.poll() is not None:
@@ -248,6 +249,8 @@ class Service:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
+        with contextlib.suppress(ProcessLookupError):  # workers that a peer left behind
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def serve_command(file):
