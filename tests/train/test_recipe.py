@@ -1,10 +1,15 @@
 """A recipe is validated field by field, and comes back from its own YAML."""
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
 from striate.errors import UsageError
 from striate.train.recipe import Recipe, recipe, to_yaml
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
@@ -87,3 +92,12 @@ def test_a_missing_field_says_what_it_is_for():
     with pytest.raises(UsageError, match="model is missing") as caught:
         recipe({"data": "digits"})
     assert "zoo name" in caught.value.hint
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_that_comes_along_is_valid_and_its_header_says_what_it_reached(path):
+    header = path.read_text().partition("\nmodel:")[0]
+    assert all(line.startswith("#") for line in header.splitlines())
+    assert re.search(r"[0-9]{2}\.[0-9]{2} ± [0-9]\.[0-9]{2} %", header)
+    assert all(word in header for word in ("seeds", "s of training", "cores", f"-c recipes/{path.name}"))
+    assert recipe({"data": "digits"}, path).data == "digits"
