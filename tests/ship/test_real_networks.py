@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -106,9 +107,10 @@ def test_every_family_exports(name: str, photographs: Path, tmp_path: Path) -> N
     prepare = Preprocess((h, w), "crop", c, (0.5,) * c, (0.25,) * c, 0.875)
     net = zoo.build(name, num_classes=7, in_chans=c).eval()
     lively(net, (c, h, w))
-    classes = tuple(f"{i:04d}" for i in range(1000))
-    model = Model(net, {"kind": "zoo", "name": name}, (c, h, w), 7, classes[:7], prepare)
-    found = Samples(pictures(photographs, model, 3).part, classes, prepare)
+    classes = tuple("abcdefg")
+    model = Model(net, {"kind": "zoo", "name": name}, (c, h, w), 7, classes, prepare)
+    some = pictures(photographs, model, 3).part
+    found = Samples(replace(some, targets=list(classes[: len(some)])), classes, prepare)
     proto = graph.onnx_model(model)
     assert not any(n.op_type == "BatchNormalization" for n in proto.graph.node) or name in UNFOLDED
     for kind in ("onnx", "openvino"):
