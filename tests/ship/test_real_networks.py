@@ -26,7 +26,7 @@ from striate.transfer import load_weights
 pytestmark = pytest.mark.slow
 FAMILIES = (  # the smallest of each
     "lenet5", "alexnet", "zfnet", "vgg11", "nin", "googlenet", "inception_v3", "inception_resnet_v2", "resnet18",
-    "resnet50_v2", "resnet20_cifar", "resnext50_32x4d", "senet154", "se_resnet50", "densenet121", "squeezenet1_1",
+    "resnet50v2", "resnet20_cifar", "resnext50_32x4d", "se_inception", "seresnet50", "densenet121", "squeezenet1_1",
     "mobilenet_v1", "mobilenet_v2", "xception", "nasnet_mobile", "allcnn", "mnist_tiny", "mlp",
 )  # fmt: skip
 
@@ -121,7 +121,7 @@ def test_every_family_exports(name: str, photographs: Path, tmp_path: Path) -> N
 
 
 UNFOLDED = (
-    "resnet50_v2",
+    "resnet50v2",
     "densenet121",
     "nasnet_mobile",
 )  # batch norm before the activation: no convolution to join
