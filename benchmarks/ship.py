@@ -308,7 +308,9 @@ class Api(litserve.LitAPI):
     def unbatch(self, output): return list(output)
     def encode_response(self, output): return {"label": int(output.argmax())}
 if __name__ == "__main__":
-    litserve.LitServer(Api(max_batch_size=16, batch_timeout=0.005), accelerator="cpu").run(port=int(sys.argv[2]))
+    litserve.LitServer(Api(max_batch_size=16, batch_timeout=0.005), accelerator="cpu").run(
+        port=int(sys.argv[2]), generate_client_file=False
+    )
 """
 FLASK = """
 import io, sys, json, time, uuid, base64, multiprocessing, numpy as np, flask, redis, keras
