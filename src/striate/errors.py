@@ -33,3 +33,8 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     if not close:
         return ""
     return f"did you mean {' or '.join([', '.join(close[:-1])] * (len(close) > 1) + close[-1:])}?"
+
+
+def one_line(error: Exception) -> str:
+    """The beginning of what a library says on many lines."""
+    return " ".join(str(error).split())[:160] or type(error).__name__

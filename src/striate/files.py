@@ -1,6 +1,7 @@
-"""Writes that are whole or absent: temporary file, fsync, rename, fsync of the folder."""
+"""Files as striate keeps them: whole or absent, of a known format, known by their content."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -17,8 +18,14 @@ def check_format(path: Path, found: str, known: str = MODEL) -> None:
         raise DataError(f"{path} has format {found!r}; this version reads {known!r}", "update striate")
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then move it there; on failure `path` is untouched."""
+    """Let `write` fill a temporary file beside `path`, sync it, move it there; on failure `path` is untouched."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)

@@ -13,9 +13,10 @@ from onnx.reference import ReferenceEvaluator
 
 from striate.cli import main
 from striate.errors import DataError, StriateError, UsageError
+from striate.files import sha256
 from striate.ship import export as export_room
 from striate.ship import formats, graph, load, parity
-from striate.ship.convert import converted, digest
+from striate.ship.convert import converted
 from striate.ship.export import beside, certificate_path, export
 from striate.ship.pixels import Classifier
 from striate.ship.samples import batches, samples
@@ -168,7 +169,7 @@ def rewritten(program: Path, target: Path, **members: bytes) -> Path:
         told = {name.partition("/")[2]: old.read(name) for name in old.namelist()}
         for name, data in (told | members).items():
             new.writestr(f"m/{name}", data)
-    certificate_path(target).write_text(json.dumps({"sha256": {target.name: digest(target)}}))
+    certificate_path(target).write_text(json.dumps({"sha256": {target.name: sha256(target)}}))
     return target
 
 

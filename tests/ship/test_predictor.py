@@ -11,8 +11,9 @@ import pytest
 import striate
 from striate.cli import main
 from striate.errors import DataError, UsageError
+from striate.files import sha256
 from striate.ship import Predictor, engines, formats, load
-from striate.ship.convert import converted, digest
+from striate.ship.convert import converted
 from striate.ship.places import certificate_path
 from striate.ship.places import files as files_of
 from striate.ship.predictor import load_for
@@ -43,7 +44,7 @@ def test_an_exported_file_cuts_a_picture_once(
     path = tmp_path / f"m{kind.suffixes[0]}"
     make = lambda: converted(run.model(), run.folder / "model.safetensors")  # noqa: E731
     kind.write(run.model(), make, path)
-    certificate_path(path).write_text(json.dumps({"sha256": {p.name: digest(p) for p in files_of(path)}}))
+    certificate_path(path).write_text(json.dumps({"sha256": {p.name: sha256(p) for p in files_of(path)}}))
     x = np.random.default_rng(0).integers(0, 256, (5, 40, 70), dtype=np.uint8)
     expected = np.stack([p.probabilities for p in predictor(x[..., None])])
     got = load(path)

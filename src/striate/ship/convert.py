@@ -2,7 +2,6 @@
 
 import os
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 import onnx
@@ -10,7 +9,7 @@ import torch
 
 import striate
 from striate.data.files import home
-from striate.files import write_whole
+from striate.files import sha256, write_whole
 from striate.ship import graph
 from striate.train.checkpoint import Model
 
@@ -19,7 +18,7 @@ KEEP = 32  # graphs in the cache
 
 def converted(model: Model, file: Path) -> onnx.ModelProto:
     """The whole graph of `model`, whose weights lie in `file`; from the cache if it was converted before."""
-    key = f"{digest(file)[:32]}-{striate.__version__}-torch{torch.__version__}.onnx"
+    key = f"{sha256(file)[:32]}-{striate.__version__}-torch{torch.__version__}.onnx"
     known = home() / "ship" / key
     with suppress(Exception):  # whatever is wrong with a cached file, it is made again
         proto = onnx.load_model(known, load_external_data=False)
@@ -33,12 +32,3 @@ def converted(model: Model, file: Path) -> onnx.ModelProto:
         for old in sorted(known.parent.glob("*.onnx"), key=lambda p: p.stat().st_mtime)[:-KEEP]:
             old.unlink(missing_ok=True)
     return proto
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    h = sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 20):
-            h.update(block)
-    return h.hexdigest()

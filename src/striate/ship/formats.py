@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from striate.errors import DataError, StriateError, UsageError, nearest
+from striate.errors import DataError, StriateError, UsageError, nearest, one_line
 from striate.ship import graph
 from striate.ship.archive import FACTS, facts_in
 from striate.ship.engines import Probabilities, cores
@@ -81,7 +81,7 @@ def _open_onnx(path: Path) -> Opened:
     try:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own kinds of exception, none of them public
-        raise DataError(f"{path}: ONNX Runtime can't load it: {first_line(error)}") from error
+        raise DataError(f"{path}: ONNX Runtime can't load it: {one_line(error)}") from error
     call = lambda images: session.run(None, {INPUT: np.ascontiguousarray(images)})[0]  # noqa: E731
     return Opened(path, facts, call, f"ONNX Runtime {ort.__version__}")
 
@@ -93,7 +93,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except FileNotFoundError:
         raise UsageError(f"no file at {path}") from None
     except Exception as error:  # protobuf's, which has no public base
-        raise DataError(f"{path} is damaged or no ONNX file: {first_line(error)}") from error
+        raise DataError(f"{path} is damaged or no ONNX file: {one_line(error)}") from error
     if _refers_elsewhere(proto):
         raise DataError(f"{path} refers to data outside of itself; that is never followed")
     return proto
@@ -135,7 +135,7 @@ def _read_openvino(path: Path) -> tuple[Any, Facts]:
         network = openvino.Core().read_model(path)
         info = network.get_rt_info(["striate"]).value if network.has_rt_info(["striate"]) else {}
     except RuntimeError as error:
-        raise DataError(f"{path}: OpenVINO can't load it: {first_line(error)}") from error
+        raise DataError(f"{path}: OpenVINO can't load it: {one_line(error)}") from error
     found = {key: json.loads(getattr(value, "value", value)) for key, value in info.items()}
     return network, _checked(found, path)
 
@@ -147,7 +147,7 @@ def _open_openvino(path: Path) -> Opened:
     try:
         compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except RuntimeError as error:
-        raise DataError(f"{path}: OpenVINO can't load it: {first_line(error)}") from error
+        raise DataError(f"{path}: OpenVINO can't load it: {one_line(error)}") from error
     call = lambda images: np.array(compiled([np.ascontiguousarray(images)])[0])  # noqa: E731
     return Opened(path, facts, call, f"OpenVINO {openvino.__version__.split('-')[0]}")
 
@@ -200,18 +200,13 @@ def _load_torch(path: Path) -> Any:
     try:
         return torch.export.load(path)
     except Exception as error:  # torch raises many kinds for a damaged archive
-        raise DataError(f"{path}: torch can't load it: {first_line(error)}") from error
+        raise DataError(f"{path}: torch can't load it: {one_line(error)}") from error
 
 
 def _checked(found: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     if found.get("format") != FORMAT:
         raise DataError(f"{path} was not exported by striate: it says {found.get('format', 'nothing')!r}")
     return found
-
-
-def first_line(error: Exception) -> str:
-    """What an error of a library says, without its pages of context."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def failure(what: str) -> StriateError:

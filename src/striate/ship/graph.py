@@ -10,7 +10,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 import striate
-from striate.errors import StriateError
+from striate.errors import StriateError, one_line
 from striate.ship.pixels import Classifier
 from striate.train.checkpoint import Model
 
@@ -45,8 +45,7 @@ def program(model: Model) -> ExportedProgram:
             warnings.simplefilter("ignore")
             exported = torch.export.export(Classifier(model), (example,), dynamic_shapes=shapes)
     except Exception as error:  # torch raises many kinds, with pages of text
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StriateError(f"the network can't be captured as a graph: {first}") from error
+        raise StriateError(f"the network can't be captured as a graph: {one_line(error)}") from error
     for node in exported.graph.nodes:  # where its source lies on this machine
         node.meta.pop("stack_trace", None)
     return exported

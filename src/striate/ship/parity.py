@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from striate.errors import DataError
-from striate.ship.convert import digest
+from striate.files import sha256
 from striate.ship.engines import Probabilities
 from striate.ship.formats import Opened, failure
 from striate.ship.pixels import Answer
@@ -83,7 +83,7 @@ def compare(model: Model, opened: Opened, found: Samples) -> Certificate:
         accuracy=_alike(ours, truth),
         reference_accuracy=_alike(theirs, truth),
         tolerance=_tolerance(opened) if fp32 else None,
-        sha256={f.name: digest(f) for f in files(opened.path)},
+        sha256={f.name: sha256(f) for f in files(opened.path)},
     )
 
 
@@ -117,7 +117,7 @@ def verify(path: Path) -> None:
     if certificate.is_file():
         stated = _stated(certificate)
         for part in files(path):
-            if not part.is_file() or digest(part) not in stated:
+            if not part.is_file() or sha256(part) not in stated:
                 raise DataError(f"{part} is not the file that its certificate vouches for", "export it again")
     elif path.suffix == ".pt2":
         raise DataError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from striate.data.preprocess import Preprocess
 from striate.data.source import Pixels
-from striate.errors import DataError, StriateError, UsageError
+from striate.errors import DataError, StriateError, UsageError, one_line
 from striate.ship import engines
 from striate.ship.engines import Answers, Probabilities, cores
 from striate.ship.extra import needs
@@ -204,5 +204,4 @@ def _exported(path: Path, engine: str, batch_size: int) -> Predictor:
     except StriateError:
         raise
     except Exception as error:  # each runtime has its own for a graph that it can't take
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path}: {name} can't load it: {cause}") from error
+        raise DataError(f"{path}: {name} can't load it: {one_line(error)}") from error

@@ -22,11 +22,10 @@ from torch import Tensor, nn
 import striate
 from striate import plan
 from striate.data import Preprocess
-from striate.errors import DataError, StriateError, UsageError
+from striate.errors import DataError, StriateError, UsageError, one_line
 from striate.files import MODEL, check_format, write_whole
 from striate.train.engine import Engine
 from striate.train.losses import to_probabilities
-from striate.transfer.torch_files import one_line
 
 STATE = "striate-state 1"  # the format of a saved state, as its metadata states it
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name

@@ -1,6 +1,5 @@
 """Published weights, found where the peers keep theirs or fetched there, and verified in either case."""
 
-import hashlib
 import os
 import re
 import urllib.error
@@ -12,6 +11,7 @@ from typing import Any
 from striate.data.fetch import TIMEOUT, Progress, RemoteFile, fetch
 from striate.data.files import home
 from striate.errors import DataError, UsageError, nearest
+from striate.files import sha256
 from striate.transfer.published import Published, published
 
 HUB = "https://huggingface.co/"
@@ -58,10 +58,10 @@ def _here(row: Published, offline: bool, progress: Progress | None) -> Path:
 def _from_hub(row: Published, path: Path, offline: bool, progress: Progress | None) -> Path:
     """The hub states a checksum when asked: it's kept beside the file, and its own client names its files by it."""
     for kept in snapshots(row):
-        if kept.resolve().name == _sha256(kept):
+        if kept.resolve().name == sha256(kept):
             return kept
     note = path.with_name(f"{path.name}.sha256")
-    if path.is_file() and note.is_file() and note.read_text("utf-8", "replace") == _sha256(path):
+    if path.is_file() and note.is_file() and note.read_text("utf-8", "replace") == sha256(path):
         return path
     if offline:
         raise DataError(
@@ -73,11 +73,6 @@ def _from_hub(row: Published, path: Path, offline: bool, progress: Progress | No
     with suppress(OSError):  # a folder for reading only: the server is asked again next time
         note.write_text(file.sha256, "utf-8")
     return path
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def place(row: Published) -> Path:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from striate.errors import DataError
-from striate.transfer.torch_files import one_line, refuse_bombs
+from striate.errors import DataError, one_line
+from striate.transfer.torch_files import refuse_bombs
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
 KINDS = ("conv2d", "depthwise_conv2d", "separable_conv2d", "batch_normalization", "dense")  # hold weights

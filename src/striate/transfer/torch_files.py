@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from striate.errors import DataError
+from striate.errors import DataError, one_line
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 WRAPPED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the state dict
@@ -97,8 +97,3 @@ def refuse_bombs(archive: zipfile.ZipFile, path: Path) -> None:
             raise DataError(
                 f"{path}: {info.filename!r} unpacks from {info.compress_size:,} to {info.file_size:,} bytes: refused"
             )
-
-
-def one_line(error: Exception) -> str:
-    """The first sentence of what libraries say on many lines."""
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from striate import zoo
 from striate.data import Preprocess
-from striate.errors import DataError, UsageError
+from striate.errors import DataError, UsageError, one_line
 from striate.files import check_format
 from striate.transfer import timm, torchvision
 from striate.transfer.adapt import adapt_channels, adapt_preprocess, first_layer
@@ -23,7 +23,7 @@ from striate.transfer.names import choose
 from striate.transfer.published import Layout, blue_first, classes_of, preprocess_of, said_of
 from striate.transfer.state import keys, layers_of, load_own
 from striate.transfer.torch_files import SUFFIXES as TORCH_SUFFIXES
-from striate.transfer.torch_files import one_line, read_state
+from striate.transfer.torch_files import read_state
 from striate.zoo.network import ZooNet, scorer
 
 Load = Callable[..., None]

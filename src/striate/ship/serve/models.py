@@ -1,18 +1,18 @@
 """The models that are served, each with its batches; a new version takes over when it has answered."""
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from striate.errors import StriateError, UsageError, nearest
-from striate.ship.convert import digest
+from striate.files import sha256
 from striate.ship.engines import cores
 from striate.ship.places import files
 from striate.ship.predictor import Predictor, load
@@ -107,7 +107,7 @@ class Served:
 
     def _version(self) -> str:
         """A number made of the content, the same in every process: clients of TensorFlow Serving expect a number."""
-        together = sha256("".join(map(digest, self.files)).encode()).hexdigest()
+        together = hashlib.sha256("".join(map(sha256, self.files)).encode()).hexdigest()
         return str(int(together[:12], 16))
 
 
