@@ -373,7 +373,7 @@ def main():
                         rate = measure(name, net, batch)
                         found[name] = None if rate is None else [*found[name], rate]
             found = {name: rates for name, rates in found.items() if rates}
-            cost = measure("overhead", net, batch)
+            cost = measure("overhead", net, batch) if "striate" in found else None
             report(net, batch, found, gflops, cost)
             results[f"{net} {batch}"] = {**found, "overhead": cost}
     if options.json:
@@ -386,7 +386,7 @@ def report(net, batch, found, gflops, cost):
     for name, rates in found.items():
         ratios = [a / b for a, b in zip(found.get("striate", rates), rates, strict=True)]
         print(f"  {name:<20} {statistics.median(rates):9,.0f}   {statistics.median(ratios):5.2f} x")
-    if "striate-fp32" in found:
+    if cost is not None and "striate-fp32" in found:
         flop = 6 * NETS[net].macs  # forward and twice that backward, 2 a multiply-add
         share = statistics.median(found["striate-fp32"]) * flop / 1e9 / gflops["float32"]
         print(

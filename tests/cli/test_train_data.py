@@ -94,7 +94,7 @@ def test_a_list_of_classes_decides_their_order(run) -> None:
     Path("names.txt").write_text("triangle\ncircle\nsquare\nhexagon\n")
     code, _, err = run("--classes", "names.txt")
     assert code == 3
-    assert "no image is of 'hexagon'" in err
+    assert "not those of the given list: 'hexagon' missing" in err
     assert run("--classes", "names.txt", "--allow-empty")[0] == 0
     assert splits("run")["classes"] == ["triangle", "circle", "square", "hexagon"]
     Path("names.txt").unlink()  # the run knows them by now

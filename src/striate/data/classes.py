@@ -41,16 +41,11 @@ def class_list(
     main = "all" if "all" in have else "train"
     names = list(given or source.classes or sorted(have[main], key=natural))
     of = "the given list" if given else main
-    if given and not allow_empty and (absent := set(names) - have[main]) and source.folders:
-        raise DataError(
-            f"{source.name}: no image is of {some([n for n in names if n in absent])}, which the given list names",
-            "take it off the list, or keep the class with allow_empty (--allow-empty)",
-        )
     for split, found in have.items():
         says = []
         if added := found - set(names):
             says.append(f"{some(sorted(added, key=natural))} not in {of}")
-        if (missing := set(names) - found) and source.folders and not allow_empty and not given:
+        if (missing := set(names) - found) and source.folders and not allow_empty:
             says.append(f"{some(sorted(missing, key=natural))} missing")
         if says:
             raise DataError(f"{source.name}: the classes of {split} are not those of {of}: {'; '.join(says)}")
