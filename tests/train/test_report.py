@@ -44,8 +44,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         for i in range(40):
             pixels = draw.integers(0, 256, (8, 8), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "data" / name / f"<b>{i}.png")
+    (folder / "data" / EVIL[0] / "<u>.png").write_bytes(b"no picture")
     settings = {"data": str(folder / "data"), "model": NET, "epochs": 2, "split": (0.4, 0.2, 0.4)}
-    return train(recipe(settings), folder / "run <i>")
+    return train(recipe({**settings, "on_bad_image": "skip"}), folder / "run <i>")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,12 @@ def test_the_figures_are_those_of_the_run(run: Run, page: Page) -> None:
     assert shown > 0
     maps = 2 * 2  # an image of each class beside the maps of its one convolution
     assert len(pictures) == 2 * shown + 6 + maps + 1  # mistakes with their heat maps, filters, the plane
+
+
+def test_an_image_left_out_is_listed_with_the_reason(run: Run, page: Page) -> None:
+    assert list(run.summary["skipped"]) == [f"{EVIL[0]}/<u>.png"]
+    listed = page.text.partition("Images left out")[2].partition("Do it again")[0]
+    assert all(name + why in listed for name, why in run.summary["skipped"].items())
 
 
 def test_it_can_be_written_again(run: Run) -> None:

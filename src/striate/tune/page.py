@@ -16,10 +16,11 @@ ENOUGH = 4  # complete trials, before anything is said of what mattered
 
 def write_page(study: "optuna.Study", output: Path) -> Path:
     """Write the study's page into `output`."""
-    from jinja2 import Environment, PackageLoader
+    from jinja2 import ChoiceLoader, Environment, PackageLoader
     from markupsafe import Markup
 
-    templates = Environment(loader=PackageLoader("striate.tune", "."), autoescape=True, trim_blocks=True)
+    pages = [PackageLoader(package, ".") for package in ("striate.tune", "striate.train")]  # here; the style
+    templates = Environment(loader=ChoiceLoader(pages), autoescape=True, trim_blocks=True)
     trials = sorted(study.trials, key=lambda t: (t.value is None, -(t.value or 0), t.number))
     names = sorted({name for trial in trials for name in trial.params})
     page = templates.get_template("page.html").render(
@@ -36,8 +37,8 @@ def write_page(study: "optuna.Study", output: Path) -> Path:
 
 def _charts(study: "optuna.Study") -> list[tuple[str, str]]:
     """Captions with SVG: the value of each trial and the best so far; each trial epoch by epoch."""
-    found = [(t.number, t.value) for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
-    rose = list(zip([n for n, _ in found], accumulate((v for _, v in found), max), strict=True))
+    found = [(trial.number, trial.value or 0.0) for trial in _complete(study)]
+    rose = list(accumulate(found, lambda best, trial: (trial[0], max(best[1], trial[1]))))
     best = study.best_trial.number
     curves = [
         Line(
@@ -64,9 +65,13 @@ def _importance(study: "optuna.Study") -> dict[str, float]:
     """The share of each setting in the variance of the value, the largest first; empty while too little is known."""
     from optuna.importance import get_param_importances
 
-    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    complete = _complete(study)
     if len(complete) < ENOUGH or len({trial.value for trial in complete}) == 1:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls it experimental
         return get_param_importances(study)
+
+
+def _complete(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
+    return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
