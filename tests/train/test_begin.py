@@ -6,7 +6,7 @@ from torch import nn
 
 from striate.errors import UsageError
 from striate.layers import StochasticDepth
-from striate.train.begin import EPS, set_drop_path, whiten
+from striate.train.begin import EPS, check_sizes, set_drop_path, whiten
 
 
 def images():
@@ -52,3 +52,15 @@ def test_deeper_branches_drop_more():
     assert [m.p for m in net] == pytest.approx([0.05, 0.1, 0.15, 0.2])
     with pytest.raises(UsageError, match="no stochastic depth"):
         set_drop_path(nn.Linear(1, 1), 0.2)
+
+
+def test_a_network_for_one_size_cannot_begin_with_smaller_images():
+    pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    check_sizes(pooled, (3, 16, 16), 0.25)
+    assert pooled.training
+    with pytest.raises(UsageError, match="doesn't take images of 2 x 2"):
+        check_sizes(pooled, (3, 16, 16), 0.125)
+    dense = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)).train()
+    with pytest.raises(UsageError, match="doesn't take images of 12 x 12") as caught:
+        check_sizes(dense, (3, 16, 16), 0.75)
+    assert "GAP" in caught.value.hint

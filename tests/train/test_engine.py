@@ -2,13 +2,15 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from striate.errors import UsageError
 from striate.layers import Conv2d, MaxPool2d
-from striate.train.engine import Engine, pick_device, pick_dtype, twin
+from striate.train.engine import Engine, pick_device, pick_dtype, resized, twin
 
 
 def chain():
@@ -106,3 +108,11 @@ def test_precision_and_device_that_are_not_there_are_refused():
         pick_dtype(torch.device("cpu"), "fp16")
     with pytest.raises(UsageError, match="no device cuda:99"):
         pick_device("cuda:99")
+
+
+def test_smaller_images_are_those_that_pillow_makes():
+    x = torch.rand(2, 1, 24, 32)
+    for picture, small in zip(x, resized(x, (15, 20)), strict=True):
+        pillow = Image.fromarray(picture[0].numpy()).resize((20, 15), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(small[0], np.asarray(pillow), atol=1e-6)
+    assert resized(x, (24, 32)) is x

@@ -217,3 +217,26 @@ def test_an_auxiliary_head_learns_with_its_weight_and_is_silent_otherwise():
         moved[weight] = net.side.weight.detach() - before
     assert torch.count_nonzero(moved[0.0]) == 0
     torch.testing.assert_close(moved[0.6], 2 * moved[0.3], rtol=1e-4, atol=1e-7)
+
+
+class Sizes(nn.Module):
+    """Notes the size of what it is shown, in training and apart from it."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(1, 3)
+        self.seen = {True: [], False: []}
+
+    def forward(self, x):
+        self.seen[self.training].append(tuple(x.shape[2:]))
+        return self.fc(x.mean((1, 2, 3))[:, None])
+
+
+def test_training_images_grow_and_validation_images_have_their_full_size():
+    net = Sizes()
+    loop = loop_of(net, small_data(64), epochs=4, batch_size=24, grow=0.5)  # 48 images: 2 steps an epoch
+    loop.fit(nothing)
+    seen = loop.engine.twin.seen
+    # half of the size and more by a sixth of it a step: 4, 4.67, 5.33, 6, 6.67, 7.33, 8, 8 pixels, whole ones only
+    assert seen[True] == [(side, side) for side in (4, 4, 5, 6, 6, 7, 8, 8)]
+    assert set(seen[False]) == {(8, 8)}

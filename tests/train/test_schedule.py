@@ -2,7 +2,7 @@
 
 import pytest
 
-from striate.train.schedule import factor, rules
+from striate.train.schedule import factor, grown, rules
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,19 @@ def test_rules_hold_from_the_start_of_their_epoch():
 def test_rules_that_make_no_sense_are_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         rules(text)
+
+
+def test_images_grow_by_eighths_of_the_full_size_in_three_quarters_of_the_run():
+    assert [grown((32, 64), 0.5, done) for done in (0, 0.18, 0.19, 0.37, 0.38, 0.57, 0.74, 0.75, 1)] == [
+        *[(16, 32)] * 2,
+        *[(20, 40)] * 2,
+        (24, 48),
+        *[(28, 56)] * 2,
+        *[(32, 64)] * 2,
+    ]
+
+
+def test_images_are_never_smaller_than_was_asked_for():
+    assert grown((100, 100), 0.6, 0.0) == (60, 60)
+    assert grown((100, 100), 0.6, 0.1) == (62, 62)  # 62.5: five eighths
+    assert grown((3, 1), 0.1, 0.0) == (1, 1)

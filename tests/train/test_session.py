@@ -88,6 +88,7 @@ def test_several_labels_from_a_table_to_the_report(tmp_path):
             "decay_all": True,
             "workers": 4,
         },
+        {"grow": 0.5, "model": "INPUT(8,8,1) => CONV(4) => BN => RELU => GAP => FC"},
     ],
     ids=lambda o: next(iter(o)),
 )

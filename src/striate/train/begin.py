@@ -1,12 +1,13 @@
-"""What a recipe changes in a fresh network: whitened first convolution, stochastic depth."""
+"""What a recipe changes in a fresh network, or asks of it: whitened first layer, stochastic depth, other sizes."""
 
 import torch
 from torch import Tensor, nn
 
 from striate.data import DataSet
-from striate.errors import UsageError
+from striate.errors import StriateError, UsageError, one_line
 from striate.layers import StochasticDepth
 from striate.train.recipe import Recipe
+from striate.train.schedule import grown
 
 PATCH_IMAGES = 256
 PATCHES = 32  # about so many along a side of an image
@@ -14,13 +15,15 @@ EPS = 5e-4  # added to the variance of patches, in units of standardised pixels:
 
 
 def prepare_network(module: nn.Module, recipe: Recipe, data: DataSet) -> None:
-    """Apply the recipe's `drop_path` and `whiten`; raises UsageError where the network has no place for them."""
+    """Apply the recipe's `drop_path` and `whiten`; raises UsageError where these or `grow` don't suit the network."""
     if recipe.drop_path is not None:
         set_drop_path(module, recipe.drop_path)
     if recipe.whiten:
         step = max(1, len(data.train) // PATCH_IMAGES)
         rows = range(0, len(data.train), step)
         whiten(module, data.preprocess.normalise(data.train.read(list(rows)[:PATCH_IMAGES])))
+    if recipe.grow is not None:
+        check_sizes(module, data.shape, recipe.grow)
 
 
 def set_drop_path(module: nn.Module, last: float) -> None:
@@ -59,3 +62,19 @@ def whiten(module: nn.Module, images: Tensor) -> None:
         if first.bias is not None:
             first.bias.zero_()
     weight.requires_grad_(False)
+
+
+def check_sizes(module: nn.Module, shape: tuple[int, int, int], first: float) -> None:
+    """Raises UsageError where `module` can't take images (c, h, w) at every size from `first` of the full one on."""
+    was_training = module.training
+    module.eval()
+    for size in dict.fromkeys(grown(shape[1:], first, k / 100) for k in range(100)):
+        try:
+            with torch.inference_mode():
+                module(torch.zeros(1, shape[0], *size))
+        except (RuntimeError, ValueError, StriateError) as error:
+            raise UsageError(
+                f"--grow: the network doesn't take images of {size[0]} x {size[1]}: {one_line(error)}",
+                "a larger share, or a network that ends in GAP or GMP",
+            ) from None
+    module.train(was_training)

@@ -99,6 +99,13 @@ class Engine:
                     m.eval()
 
 
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """A batch at another height and width, its fine detail removed first.    (n, c, h, w) -> (n, c, *size)"""
+    if tuple(x.shape[2:]) == size:
+        return x
+    return nn.functional.interpolate(x, size, mode="bilinear", antialias=True)
+
+
 def all_heads(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Logits of a network and of its auxiliary heads, if it has any."""
     method = getattr(module, "forward_with_auxiliary", None)

@@ -16,14 +16,14 @@ from striate.errors import DataError, StriateError
 from striate.train.average import Average, Lookahead
 from striate.train.checkpoint import pack_optimiser, unpack_optimiser
 from striate.train.distributed import Group, Share, exchanging, spread
-from striate.train.engine import Engine
+from striate.train.engine import Engine, resized
 from striate.train.evaluate import logits
 from striate.train.events import State, programme, tell
 from striate.train.labels import mean_average_precision
 from striate.train.losses import loss_function, right
 from striate.train.optim import optimiser
 from striate.train.recipe import Recipe
-from striate.train.schedule import factor
+from striate.train.schedule import factor, grown
 from striate.transfer.parts import rates
 
 SWA_FROM = 0.75  # of the run
@@ -169,7 +169,7 @@ class Loop:
         generator = self._generator((state.epoch - 1) * self.batches + state.step)
         images, labels = self.augment(images, labels, generator, rows, state.epoch)
         with exchanging(self.engine, state.step + 1 == end):
-            scores, auxiliary = self.engine.run_with_auxiliary(self.engine.prepare(images))
+            scores, auxiliary = self.engine.run_with_auxiliary(self._sized(self.engine.prepare(images)))
             weights = None if self.weights is None else self.weights[rows].to(device)
             loss = self.criterion(scores, labels, weights)
             total = loss + recipe.aux_weight * sum(self.criterion(a, labels, weights) for a in auxiliary)
@@ -185,6 +185,14 @@ class Loop:
         state.step += 1
         if device.type == "cpu" or state.step % LOOK == 0:
             self._refuse_nan(loss.detach())
+
+    def _sized(self, x: Tensor) -> Tensor:
+        """A prepared batch, smaller early in a run whose images grow."""
+        if self.recipe.grow is None:
+            return x
+        done = (self.state.epoch - 1 + self.state.step / self.batches) / self.recipe.epochs
+        size = grown(self.data.shape[1:], self.recipe.grow, done)
+        return resized(x, size)
 
     def _update(self, step: int) -> None:
         """Step number `step` of the optimiser, and of what follows it."""

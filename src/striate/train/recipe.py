@@ -113,6 +113,12 @@ class Recipe(BaseModel):
     drop_path: float | None = Field(
         None, ge=0, lt=1, description="stochastic depth of the last branch; earlier ones less, in proportion"
     )
+    grow: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="side of the first training images in units of the full one; then they grow",
+    )
     whiten: bool = Field(False, description="start the first convolution as a fixed whitening of patches")
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
     min_delta: float = Field(0.0, ge=0, description="less than this is no improvement")

@@ -1,8 +1,10 @@
-"""Learning-rate schedules as functions of the share of the run that is done: nothing to save, nothing to restore."""
+"""Learning rate and image size as functions of the share of the run that is done: nothing to save or restore."""
 
 from math import cos, pi
 
 FLOOR = 0.01  # of the peak: where one-cycle ends
+GROWN = 0.75  # of the run: from there on images have their full size
+SIZES = 8  # images grow by an eighth of the full size: every new size costs the convolutions a search for their plan
 RULES = r"^\d+:[\d.eE+-]+(,\d+:[\d.eE+-]+)*$"  # epoch:share,epoch:share
 
 
@@ -37,3 +39,10 @@ def rules(text: str) -> list[tuple[int, float]]:
     if len(dict(found)) < len(found):
         raise ValueError(f"an epoch is named twice in {text}")
     return found
+
+
+def grown(size: tuple[int, int], first: float, done: float) -> tuple[int, int]:
+    """Height and width of training images when `done` of the run is behind: from `first` of the full ones to all."""
+    share = first + (1 - first) * min(1.0, done / GROWN)
+    share = max(first, int(SIZES * share) / SIZES)
+    return max(1, round(share * size[0])), max(1, round(share * size[1]))
