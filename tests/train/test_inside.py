@@ -83,7 +83,7 @@ def test_health_is_read_from_the_run(run, tmp_path):
     svg = inside.gradients_by_layer(looks)
     assert 'class="training"' in svg
     assert 'class="validation"' in svg
-    assert f"layer, from the image on 1: {looks[-1]['layers'][0]['grad_norm']:.2g}" in svg
+    assert f"layer, from the image on 1: {looks[-1]['gradients'][0]['rms']:.2g}" in svg
     assert inside.read_health(tmp_path) == []
     (tmp_path / "health.jsonl").write_text(json.dumps(looks[0]) + "\n")
     assert 'class="validation"' in inside.gradients_by_layer(inside.read_health(tmp_path))

@@ -1,7 +1,7 @@
 """Is the network alive: gradient norms layer by layer, dead units, saturation."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from striate.explain.probe import images_of
 from striate.explain.rectify import RECTIFIERS
 
 BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu6": (0.0, 6.0), "hardtanh": (-1.0, 1.0)}
+Criterion = Callable[[Tensor, Tensor], Tensor]  # mean loss of logits (n, k) and labels
 NEAR = 0.02  # of the range: closer to a bound, the slope of a sigmoid is less than a tenth of its best
 
 
@@ -58,10 +59,20 @@ class Health:
         }
 
 
-def health(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Health:
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Of classes, or of two where the network gives one logit."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype))
+    return F.cross_entropy(logits, y)
+
+
+def health(
+    module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], criterion: Criterion = cross_entropy
+) -> Health:
     """Gradients of the loss and activations over normalised images (n, c, h, w) with labels (n,).
 
-    Batch norm uses the statistics of its batch, as in training, and keeps them to itself.
+    Batch norm uses the statistics of its batch, as in training, and keeps them to itself; random numbers, gradients
+    and mode of the network are afterwards what they were. Raises StriateError where the network gives no numbers.
     """
     module = getattr(module, "_orig_mod", module)
     weights = {k: p for k, p in module.named_parameters() if p.dim() > 1}
@@ -74,7 +85,7 @@ def health(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Healt
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
             for x, y in batches:
-                gradients = _gradients(module, weights, images_of(module, x), y, watch)
+                gradients = _gradients(module, weights, images_of(module, x), y, watch, criterion)
                 for k, g in gradients.items():
                     total[k] += g * len(x)
                 seen += len(x)
@@ -88,7 +99,12 @@ def health(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Healt
 
 
 def _gradients(
-    module: nn.Module, weights: Mapping[str, Tensor], x: Tensor, y: Tensor, watch: "_Watch"
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    watch: "_Watch",
+    criterion: Criterion,
 ) -> dict[str, Tensor]:
     """d mean loss / d weights, whether frozen or not; parameters and buffers of the network stay as they are."""
     leaves = {k: p.detach().clone().requires_grad_() for k, p in weights.items()}
@@ -99,11 +115,7 @@ def _gradients(
         logits = logits[0]  # torchvision's Inception and GoogLeNet add auxiliary heads in training
     if not logits.isfinite().all():
         raise StriateError("the network gives NaN or infinity: there is no gradient to look at")
-    y = y.to(x.device)
-    if logits.shape[1] == 1:
-        loss = F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype))
-    else:
-        loss = F.cross_entropy(logits, y)
+    loss = criterion(logits, y.to(x.device))
     found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True, allow_unused=True)
     return dict(zip(leaves, found, strict=True))
 

@@ -141,16 +141,14 @@ def read_health(folder: Path) -> list[dict[str, Any]]:
 
 
 def gradients_by_layer(looks: Sequence[dict[str, Any]]) -> str:
-    """Gradient norm of each layer from the image on, at the first and the last epoch."""
+    """Root mean square of each layer's gradient, from the image on, at the first and the last epoch."""
     shown = {looks[0]["epoch"]: ("training", looks[0]), looks[-1]["epoch"]: ("validation", looks[-1])}
     lines = [
-        Line(f"epoch {epoch}", _norms(look), "validation" if look is looks[-1] else style)
+        Line(f"epoch {epoch}", _sizes(look), "validation" if look is looks[-1] else style)
         for epoch, (style, look) in shown.items()
     ]
-    return line_chart("Gradient", lines, "layer, from the image on", "norm", "{:.2g}".format, log=True)
+    return line_chart("Gradient", lines, "layer, from the image on", "rms", "{:.2g}".format, log=True)
 
 
-def _norms(look: dict[str, Any]) -> list[tuple[float, float]]:
-    return [
-        (i, layer["grad_norm"]) for i, layer in enumerate(look["layers"], 1) if layer["grad_norm"] is not None
-    ]
+def _sizes(look: dict[str, Any]) -> list[tuple[float, float]]:
+    return [(i, gradient["rms"]) for i, gradient in enumerate(look["gradients"], 1)]
