@@ -92,6 +92,20 @@ def test_orthogonalise_keeps_the_singular_vectors_and_levels_the_values(shape):
     assert values.max() < 1.3  # five quintic steps level to this band, not to 1 (Jordan et al., 2024)
 
 
+@pytest.mark.parametrize("shape", [(16, 144), (48, 12)])
+def test_orthogonalise_is_the_iteration_as_published_even_where_directions_are_faint(shape):
+    torch.manual_seed(0)
+    u, values, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    g = u @ torch.diag(torch.logspace(0, -6, len(values))) @ v
+    x = g.double().T if shape[0] > shape[1] else g.double()
+    x = x / x.norm()
+    for _ in range(5):
+        s = x @ x.T
+        x = 3.4445 * x + (-4.7750 * s + 2.0315 * s @ s) @ x
+    expected = x.T if shape[0] > shape[1] else x
+    torch.testing.assert_close(orthogonalise(g).double(), expected, rtol=0, atol=5e-4)
+
+
 def test_muon_moves_a_kernel_by_its_orthogonal_update():
     torch.manual_seed(0)
     p = nn.Parameter(torch.zeros(8, 2, 1, 1))
