@@ -37,6 +37,18 @@ def test_what_is_saved_comes_back(model, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
+def test_weights_that_are_no_numbers_are_counted_and_refused(model, tmp_path):
+    with torch.no_grad():
+        model.module.get_parameter("conv1.weight")[0, 0] = torch.nan
+        model.module.get_parameter("fc1.bias")[2] = -torch.inf
+    path = model.save(tmp_path / "m.safetensors")
+    total = 4 * 9 + 4 * 4 + 1 + 64 * 3 + 3  # kernels; four vectors and a count of batch norm; dense layer
+    with pytest.raises(
+        DataError, match=rf"10 of {total} values are NaN or infinite, the first under 'conv1.weight'"
+    ):
+        checkpoint.load(path)
+
+
 def test_probabilities_are_the_softmax_of_the_standardised_pixels(model):
     pixels = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
     by_hand = model.module((pixels / 255 - 0.4) / 0.2).softmax(1)

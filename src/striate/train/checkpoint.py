@@ -144,8 +144,16 @@ def _model(facts: dict[str, Any], tensors: dict[str, Tensor], factory: str | Non
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Fill `module`; raises DataError that lists what is missing, unknown or of another shape."""
-    module.load_state_dict(_same_shapes(module, tensors, where))
+    """Fill `module`; raises DataError that lists what is missing, unknown, of another shape, or no number."""
+    tensors = _same_shapes(module, tensors, where)
+    bad = {k: int((~v.isfinite()).sum()) for k, v in tensors.items()}
+    if first := next((k for k, n in bad.items() if n), None):
+        total = sum(v.numel() for v in tensors.values())
+        raise DataError(
+            f"{where}: {sum(bad.values()):,} of {total:,} values are NaN or infinite, the first under {first!r}: "
+            "nothing can be computed with them"
+        )
+    module.load_state_dict(tensors)
 
 
 def _same_shapes(module: nn.Module, tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
