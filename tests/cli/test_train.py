@@ -55,6 +55,7 @@ ANOTHER: dict[str, Any] = {  # a value for each field that isn't its default, as
     "ema_decay": ("0.99", 0.99),
     "focal_gamma": ("1", 1.0),
     "drop_path": ("0.2", 0.2),
+    "init": ("partial_identity", "partial_identity"),
     "grow": ("0.5", 0.5),
     "whiten": (True, True),
     "patience": ("4", 4),

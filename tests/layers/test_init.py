@@ -79,6 +79,18 @@ def test_identity_passes_the_image_through(scheme: str, kernel: int, groups: int
     assert torch.equal(dense(x[..., 0, 0]), x[..., 0, 0])
 
 
+@pytest.mark.parametrize("channels", [(3, 8), (8, 3)])
+def test_partial_identity_hands_on_what_there_is_and_leaves_the_rest(channels: tuple[int, int]) -> None:
+    c_in, c_out = channels
+    net, x = nn.Sequential(Conv2d(c_in, c_out, 3), nn.Flatten(), nn.Linear(4, 2)), torch.randn(2, c_in, 6, 6)
+    before = [p.clone() for p in net.parameters()]
+    initialise(net, "partial_identity")
+    least = min(channels)
+    torch.testing.assert_close(net[0](x)[:, :least] - before[1][:least].view(-1, 1, 1), x[:, :least])
+    assert torch.equal(net[0].weight[least:], before[0][least:])
+    assert all(torch.equal(a, b) for a, b in zip(list(net.parameters())[1:], before[1:], strict=True))
+
+
 @pytest.mark.parametrize("scheme", [s for s in SCHEMES if s != "zero_gamma"])
 def test_a_seeded_generator_repeats_the_weights(scheme: str) -> None:
     net = nn.Sequential(Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4))

@@ -94,6 +94,18 @@ def test_a_missing_field_says_what_it_is_for():
     assert "zoo name" in caught.value.hint
 
 
+def test_start_weights_have_a_known_name():
+    with pytest.raises(UsageError, match="init: unknown initialisation 'hi_normal'") as caught:
+        recipe({"data": "digits", "model": "lenet5", "init": "hi_normal"})
+    assert "he_normal" in caught.value.hint
+
+
+@pytest.mark.parametrize("start", [{"whiten": True}, {"init": "he_normal"}])
+def test_nothing_is_written_over_trained_weights(start):
+    with pytest.raises(UsageError, match="the network starts from trained weights"):
+        recipe({"data": "digits", "model": "resnet8", "weights": "w.safetensors", **start})
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_that_comes_along_is_valid_and_its_header_says_what_it_reached(path):
     header = path.read_text().partition("\nmodel:")[0]

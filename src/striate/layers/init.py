@@ -2,6 +2,7 @@
 
 Glorot: Glorot and Bengio, 2010, eq. 12 and 16.  He: He et al., 2015, arXiv:1502.01852, eq. 10.  LeCun: LeCun
 et al., 1998, "Efficient BackProp", eq. 16.  Zero gamma: Goyal et al., 2017, arXiv:1706.02677, section 5.1.
+Partial identity: Jordan, 2024, arXiv:2404.00498.
 """
 
 from math import prod, sqrt
@@ -25,7 +26,7 @@ _ALIASES = {"xavier": "glorot", "kaiming": "he"}
 _WIDTH = 0.05  # of the plain schemes, as Keras has it: U(-0.05, 0.05) and N(0, 0.05^2)
 SCHEMES = (
     *(f"{name}_{shape}" for name in (*_VARIANCE, *_ALIASES) for shape in ("uniform", "normal")),
-    *("uniform", "normal", "zeros", "dirac", "identity", "zero_gamma"),
+    *("uniform", "normal", "zeros", "dirac", "identity", "partial_identity", "zero_gamma"),
 )
 _NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 _KEEP_ZERO = (
@@ -41,12 +42,10 @@ _KEEP_ZERO = (
 def initialise(module: nn.Module, scheme: str, generator: Generator | None = None) -> None:
     """Draw the weights of every convolution and dense layer in `module` by `scheme`; set their biases to 0.
 
-    "zero_gamma" leaves those alone and makes every residual block start out as its shortcut.
+    "zero_gamma" leaves those alone and makes every residual block start out as its shortcut. "partial_identity" makes
+    as many filters of a convolution hand on a channel as there are channels; the others, and dense layers, stay.
     """
-    if scheme not in SCHEMES:
-        hint = nearest(scheme, SCHEMES) or f"known: {', '.join(SCHEMES)}"
-        raise UsageError(f"unknown initialisation {scheme!r}", hint=hint)
-    if scheme == "zero_gamma":
+    if check_scheme(scheme) == "zero_gamma":
         if not sum(zero_gamma(branch) for m in module.modules() for branch in _residuals(m)):
             raise UsageError(
                 "zero_gamma needs a residual branch that ends in a norm, and this network has none"
@@ -54,10 +53,21 @@ def initialise(module: nn.Module, scheme: str, generator: Generator | None = Non
         return
     with torch.no_grad():
         for m in module.modules():
-            if isinstance(m, nn.Conv2d | nn.Linear):
+            if scheme == "partial_identity":
+                if isinstance(m, nn.Conv2d):
+                    _identity(m)
+            elif isinstance(m, nn.Conv2d | nn.Linear):
                 _fill(m, scheme, generator)
                 if m.bias is not None:
                     m.bias.zero_()
+
+
+def check_scheme(scheme: str) -> str:
+    """`scheme`, if it is one; raises UsageError that names the nearest."""
+    if scheme not in SCHEMES:
+        hint = nearest(scheme, SCHEMES) or f"known: {', '.join(SCHEMES)}"
+        raise UsageError(f"unknown initialisation {scheme!r}", hint=hint)
+    return scheme
 
 
 def fans(layer: nn.Conv2d | nn.Linear) -> tuple[int, int]:
@@ -98,6 +108,7 @@ def _fill(layer: nn.Conv2d | nn.Linear, scheme: str, generator: Generator | None
     if scheme == "zeros":
         weight.zero_()
     elif scheme in ("dirac", "identity"):
+        weight.zero_()
         _identity(layer)
     elif scheme == "uniform":
         weight.uniform_(-_WIDTH, _WIDTH, generator=generator)
@@ -112,11 +123,11 @@ def _fill(layer: nn.Conv2d | nn.Linear, scheme: str, generator: Generator | None
 
 
 def _identity(layer: nn.Conv2d | nn.Linear) -> None:
-    """Pass every channel through; an even kernel has its centre where SAME padding puts it."""
+    """Pass every channel through the first filters; an even kernel has its centre where SAME padding puts it."""
     if isinstance(layer, nn.Linear):
         nn.init.eye_(layer.weight)
         return
-    layer.weight.zero_()
     row, col = ((k - 1) // 2 for k in layer.kernel_size)
     for group in layer.weight.chunk(layer.groups):
-        group[:, :, row, col].fill_diagonal_(1)
+        first = group[: layer.weight.shape[1]].zero_()
+        first[:, :, row, col].fill_diagonal_(1)

@@ -1,11 +1,11 @@
-"""What a recipe changes in a fresh network, or asks of it: whitened first layer, stochastic depth, other sizes."""
+"""What a recipe changes in a fresh network, or asks of it: weights by name, whitening, stochastic depth, sizes."""
 
 import torch
 from torch import Tensor, nn
 
 from striate.data import DataSet
 from striate.errors import StriateError, UsageError, one_line
-from striate.layers import StochasticDepth
+from striate.layers import StochasticDepth, initialise
 from striate.train.recipe import Recipe
 from striate.train.schedule import grown
 
@@ -15,7 +15,9 @@ EPS = 5e-4  # added to the variance of patches, in units of standardised pixels:
 
 
 def prepare_network(module: nn.Module, recipe: Recipe, data: DataSet) -> None:
-    """Apply the recipe's `drop_path` and `whiten`; raises UsageError where these or `grow` don't suit the network."""
+    """Apply `init`, `drop_path` and `whiten`; raises UsageError where they or `grow` don't suit the network."""
+    if recipe.init is not None:
+        initialise(module, recipe.init)
     if recipe.drop_path is not None:
         set_drop_path(module, recipe.drop_path)
     if recipe.whiten:

@@ -113,6 +113,9 @@ class Recipe(BaseModel):
     drop_path: float | None = Field(
         None, ge=0, lt=1, description="stochastic depth of the last branch; earlier ones less, in proportion"
     )
+    init: str | None = Field(
+        None, description="start weights by name, he_normal or zeros; default: those of the network"
+    )
     grow: float | None = Field(
         None,
         gt=0,
@@ -162,6 +165,13 @@ class Recipe(BaseModel):
         if sides is not None and len(sides) not in (1, 2):
             raise ValueError("one side or H,W in pixels")
         return tuple(sides) * 2 if sides is not None and len(sides) == 1 else value
+
+    @field_validator("init")
+    @classmethod
+    def _scheme(cls, value: str | None) -> str | None:
+        from striate.layers.init import check_scheme
+
+        return value if value is None else check_scheme(value)
 
     @field_validator("device")
     @classmethod
@@ -217,6 +227,8 @@ class Recipe(BaseModel):
             raise ValueError("accumulate: gd gathers the whole training split already")
         if self.lookahead == 1:
             raise ValueError("lookahead: expected 0 or at least 2 steps, got 1")
+        if self.starts_trained and (self.init or self.whiten):
+            raise ValueError("init and whiten: the network starts from trained weights")
         if self.unfreeze and self.head == "knn":
             raise ValueError("unfreeze: nearest neighbours have nothing to train; head linear or mlp")
         return self
