@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from striate import zoo
+from striate.data import load
 from striate.errors import UsageError
 from striate.layers import StochasticDepth
-from striate.train.begin import EPS, check_sizes, set_drop_path, whiten
+from striate.plan import plan
+from striate.train import recipe
+from striate.train.begin import EPS, check_sizes, prepare_network, set_drop_path, whiten
 
 
 def images():
@@ -64,3 +68,20 @@ def test_a_network_for_one_size_cannot_begin_with_smaller_images():
     with pytest.raises(UsageError, match="doesn't take images of 12 x 12") as caught:
         check_sizes(dense, (3, 16, 16), 0.75)
     assert "GAP" in caught.value.hint
+    assert dense.training
+
+
+def test_auxiliary_heads_have_to_take_small_images_too():
+    net = zoo.build("googlenet_lrn", aux_heads=True, num_classes=2)
+    with pytest.raises(UsageError, match="doesn't take images of 202 x 202"):
+        check_sizes(net, (3, 224, 224), 0.9)
+
+
+def test_a_recipe_decides_the_start_weights():
+    digits = {"data": "digits", "model": "INPUT(8,8,1) => CONV(2) => RELU => GAP => FC"}
+    net, data = plan(digits["model"]).build((1, 8, 8), 10).module, load("digits")
+    prepare_network(net, recipe({**digits, "init": "zeros"}), data)
+    assert not any(p.any() for p in net.parameters())
+    prepare_network(net, recipe({**digits, "init": "partial_identity"}), data)
+    x = torch.rand(1, 1, 8, 8)
+    torch.testing.assert_close(net[0](x)[:, :1], x)

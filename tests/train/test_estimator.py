@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -77,6 +78,14 @@ def test_equal_seeds_give_equal_fits_and_leave_the_random_state_alone(digits):
     assert torch.equal(before, torch.get_rng_state())
     np.testing.assert_array_equal(a.predict_proba(x), b.predict_proba(x))
     assert not np.array_equal(a.predict_proba(x), c.predict_proba(x))
+
+
+def test_settings_reach_the_start_weights(digits):
+    x, y = digits
+    settings = {"init": "zeros", "lr": 1e-9}
+    net = ConvNetClassifier(NET, image_shape=(8, 8), epochs=1, settings=settings).fit(x[:64], y[:64])
+    weights = torch.cat([p.detach().flatten() for p in net.model_.module.parameters() if p.ndim > 1])
+    assert weights.abs().max() < 1e-6
 
 
 def test_settings_are_fields_of_a_recipe(digits):

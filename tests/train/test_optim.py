@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from striate.train import optim
 from striate.train.optim import Muon, default_lr, optimiser, orthogonalise
 
 NAMES = ("gd", "sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "muon")
@@ -104,6 +105,27 @@ def test_orthogonalise_is_the_iteration_as_published_even_where_directions_are_f
         x = 3.4445 * x + (-4.7750 * s + 2.0315 * s @ s) @ x
     expected = x.T if shape[0] > shape[1] else x
     torch.testing.assert_close(orthogonalise(g).double(), expected, rtol=0, atol=5e-4)
+
+
+def test_orthogonalise_stays_bounded_where_one_direction_outweighs_all():
+    torch.manual_seed(0)
+    g = torch.outer(torch.randn(64), torch.randn(576)) + 0.01 * torch.randn(64, 576)
+    assert torch.linalg.matrix_norm(orthogonalise(g), 2) < 1.3
+
+
+def test_muon_multiplies_in_whole_float32_and_leaves_the_setting_as_it_was(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        optim, "orthogonalise", lambda g: seen.append(torch.get_float32_matmul_precision()) or g
+    )
+    p = nn.Parameter(torch.zeros(2, 2))
+    p.grad = torch.ones(2, 2)
+    torch.set_float32_matmul_precision("high")
+    try:
+        Muon([p]).step()
+        assert (seen, torch.get_float32_matmul_precision()) == (["highest"], "high")
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_muon_moves_a_kernel_by_its_orthogonal_update():

@@ -106,6 +106,19 @@ def test_nothing_is_written_over_trained_weights(start):
         recipe({"data": "digits", "model": "resnet8", "weights": "w.safetensors", **start})
 
 
+def test_images_of_features_that_are_computed_once_do_not_grow():
+    frozen = {
+        "data": "digits",
+        "model": "resnet8",
+        "weights": "w.safetensors",
+        "freeze": "features",
+        "grow": 0.5,
+    }
+    with pytest.raises(UsageError, match="features are computed once"):
+        recipe(frozen)
+    assert recipe({**frozen, "unfreeze": 1}).grow == 0.5
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_that_comes_along_is_valid_and_its_header_says_what_it_reached(path):
     header = path.read_text().partition("\nmodel:")[0]

@@ -133,6 +133,8 @@ def test_a_changed_setting_is_shown_and_refused_unless_allowed(tmp_path):
     longer = resume(run.folder, epochs=2, batch_size=64, lr=0.5, opt="sgd", report=False, allow_changes=True)
     assert longer.summary["epochs"] == 2
     assert longer.recipe.lr == 0.5
+    with pytest.raises(UsageError, match="another network: its --init is None"):
+        resume(run.folder, epochs=3, init="zeros", allow_changes=True)
     with pytest.raises(UsageError, match="another network"):
         resume(run.folder, epochs=3, model="lenet5", allow_changes=True)
 

@@ -23,11 +23,11 @@ NEAR = 0.02  # of the range: closer to a bound, the slope of a sigmoid is less t
 
 @dataclass(frozen=True)
 class Gradient:
-    """d loss / d weights of one layer: root mean square, and the same relative to the weights'."""
+    """d loss / d weights of one layer: root mean square, and the same relative to the weights', unless all are 0."""
 
     layer: str
     rms: float
-    relative: float
+    relative: float | None
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,11 @@ def health(
         raise UsageError(f"{type(module).__name__} has no weights to look at")
     total = {k: torch.zeros_like(p) for k, p in weights.items()}
     watch, seen = _Watch(module), 0
+    devices = {p.device for p in weights.values() if p.device.type == "cuda"}
     modes = [(m, m.training) for m in module.modules()]
     module.train()
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
             for x, y in batches:
                 gradients = _gradients(module, weights, images_of(module, x), y, watch, criterion)
                 for k, g in gradients.items():
@@ -123,7 +124,7 @@ def _gradients(
 def _summary(name: str, weight: Tensor, gradient: Tensor) -> Gradient:
     rms = float(gradient.square().mean().sqrt())
     size = float(weight.detach().square().mean().sqrt())
-    return Gradient(name.removesuffix(".weight"), rms, rms / size if size else math.inf)
+    return Gradient(name.removesuffix(".weight"), rms, rms / size if size else None)
 
 
 class _Watch(TorchFunctionMode):
@@ -169,7 +170,13 @@ class _Watch(TorchFunctionMode):
         edge = NEAR * (high - low) if math.isfinite(high) else 0.0
         near = (y > high - edge) | ((y < low + edge) if kind in ("sigmoid", "tanh", "hardtanh") else False)
         fired = (y > 0 if kind in RECTIFIERS else y.isfinite()).transpose(0, 1).flatten(1).any(1)
-        new = [y.double().sum(), y.double().square().sum(), torch.tensor(y.numel()), fired, near.sum()]
+        new = [
+            y.sum(dtype=torch.double),
+            y.square().sum(dtype=torch.double),
+            torch.tensor(y.numel()),
+            fired,
+            near.sum(),
+        ]
         if name in self.sums:
             old = self.sums[name]
             new = [old[0] + new[0], old[1] + new[1], old[2] + new[2], old[3] | new[3], old[4] + new[4]]

@@ -43,7 +43,7 @@ def initialise(module: nn.Module, scheme: str, generator: Generator | None = Non
     """Draw the weights of every convolution and dense layer in `module` by `scheme`; set their biases to 0.
 
     "zero_gamma" leaves those alone and makes every residual block start out as its shortcut. "partial_identity" makes
-    as many filters of a convolution hand on a channel as there are channels; the others, and dense layers, stay.
+    as many filters of a convolution hand on a channel as channels come in, group by group; the other weights stay.
     """
     if check_scheme(scheme) == "zero_gamma":
         if not sum(zero_gamma(branch) for m in module.modules() for branch in _residuals(m)):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from striate.data import DataSet
 from striate.errors import StriateError, UsageError, one_line
 from striate.layers import StochasticDepth, initialise
+from striate.train.engine import all_heads
 from striate.train.recipe import Recipe
 from striate.train.schedule import grown
 
@@ -70,13 +71,14 @@ def check_sizes(module: nn.Module, shape: tuple[int, int, int], first: float) ->
     """Raises UsageError where `module` can't take images (c, h, w) at every size from `first` of the full one on."""
     was_training = module.training
     module.eval()
-    for size in dict.fromkeys(grown(shape[1:], first, k / 100) for k in range(100)):
-        try:
+    try:
+        for size in dict.fromkeys(grown(shape[1:], first, k / 100) for k in range(100)):
             with torch.inference_mode():
-                module(torch.zeros(1, shape[0], *size))
-        except (RuntimeError, ValueError, StriateError) as error:
-            raise UsageError(
-                f"--grow: the network doesn't take images of {size[0]} x {size[1]}: {one_line(error)}",
-                "a larger share, or a network that ends in GAP or GMP",
-            ) from None
-    module.train(was_training)
+                all_heads(module, torch.zeros(1, shape[0], *size))
+    except (RuntimeError, ValueError, StriateError) as error:
+        raise UsageError(
+            f"--grow: the network doesn't take images of {size[0]} x {size[1]}: {one_line(error)}",
+            "a larger share, or a network that ends in GAP or GMP",
+        ) from None
+    finally:
+        module.train(was_training)

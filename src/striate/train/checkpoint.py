@@ -150,8 +150,8 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str) -> N
     if first := next((k for k, n in bad.items() if n), None):
         total = sum(v.numel() for v in tensors.values())
         raise DataError(
-            f"{where}: {sum(bad.values()):,} of {total:,} values are NaN or infinite, the first under {first!r}: "
-            "nothing can be computed with them"
+            f"{where}: {sum(bad.values()):,} of {total:,} values are NaN or infinite, the first under {first!r}",
+            "train again, or take an earlier file",
         )
     module.load_state_dict(tensors)
 

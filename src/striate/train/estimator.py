@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from striate.data import ArrayImages, DataSet, Preprocess
 from striate.errors import UsageError
 from striate.plan import plan
+from striate.train.begin import prepare_network
 from striate.train.checkpoint import Model
 from striate.train.loop import Loop
 from striate.train.recipe import Recipe, recipe
@@ -72,6 +73,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(r.seed)
             net = plan(r.model).build(data.shape, len(self.classes_))
+            prepare_network(net.module, r, data)
             self.model_ = Model(
                 net.module, net.origin, data.shape, len(self.classes_), data.classes, data.preprocess
             )

@@ -1,6 +1,7 @@
 """The pictures of the report that look into the network: heat maps, stage maps, the data as it sees them, health."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,4 +152,4 @@ def gradients_by_layer(looks: Sequence[dict[str, Any]]) -> str:
 
 
 def _sizes(look: dict[str, Any]) -> list[tuple[float, float]]:
-    return [(i, gradient["rms"]) for i, gradient in enumerate(look["gradients"], 1)]
+    return [(i, gradient["rms"] or math.nan) for i, gradient in enumerate(look["gradients"], 1)]

@@ -215,7 +215,10 @@ class Loop:
     def programme(self) -> str:
         """The run as an outline: what a step does, and who hears of what, in order."""
         recipe = self.recipe
-        steps = [f"augment ({recipe.augment}), standardise, forward in {self.engine.dtype}, loss, backward"]
+        size = f"shrink (grow {recipe.grow:g}), " if recipe.grow is not None else ""
+        steps = [
+            f"augment ({recipe.augment}), standardise, {size}forward in {self.engine.dtype}, loss, backward"
+        ]
         when = f"every {self.gather} batches: " if self.gather > 1 else ""
         clip = f"clip to {recipe.clip:g}, " if recipe.clip is not None else ""
         steps.append(f"{when}set the rate ({recipe.sched}), {clip}step of {recipe.opt}")

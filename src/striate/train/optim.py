@@ -79,6 +79,14 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")  # TensorFloat-32 is too coarse for `orthogonalise`
+        try:
+            self._step()
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    def _step(self) -> None:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
@@ -99,15 +107,19 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     """Nearly U V^T of the singular value decomposition of g, by Newton-Schulz iteration.    (m, n) -> (m, n)
 
     x <- p(x x^T) x with p(s) = a + b s + c s^2. All p(s) are polynomials of the first x x^T, so they commute: their
-    product is made of small matrices, and x, which is long where it is a kernel, is multiplied twice in all.
+    product is made of small matrices, and x, which is long where it is a kernel, is multiplied twice in all. That
+    takes float32 at least: coarser rounding makes s indefinite, and it grows.
     """
     a, b, c = 3.4445, -4.7750, 2.0315  # a quintic with a steep slope at 0 (Jordan et al., 2024)
     x = g.T if g.shape[0] > g.shape[1] else g
     x = x / (x.norm() + 1e-7)
     s = x @ x.T
-    product = one = torch.eye(len(s), dtype=s.dtype, device=s.device)
-    for _ in range(steps):
-        p = torch.addmm(b * s, s, s, alpha=c).add_(one, alpha=a)
-        product, s = p @ product, p @ s @ p
-    x = product @ x
+    product = None
+    for left in reversed(range(steps)):
+        p = torch.addmm(b * s, s, s, alpha=c)
+        p.diagonal().add_(a)
+        product = p if product is None else p @ product
+        if left:
+            s = p @ s @ p
+    x = x if product is None else product @ x
     return x.T if g.shape[0] > g.shape[1] else x

@@ -227,8 +227,11 @@ class Recipe(BaseModel):
             raise ValueError("accumulate: gd gathers the whole training split already")
         if self.lookahead == 1:
             raise ValueError("lookahead: expected 0 or at least 2 steps, got 1")
-        if self.starts_trained and (self.init or self.whiten):
-            raise ValueError("init and whiten: the network starts from trained weights")
+        for word in ("init", "whiten"):
+            if self.starts_trained and getattr(self, word):
+                raise ValueError(f"{word}: the network starts from trained weights; leave out one of the two")
+        if self.grow and self.freeze == "features" and not self.unfreeze:
+            raise ValueError("grow: features are computed once, from images of full size")
         if self.unfreeze and self.head == "knn":
             raise ValueError("unfreeze: nearest neighbours have nothing to train; head linear or mlp")
         return self

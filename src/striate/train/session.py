@@ -197,7 +197,7 @@ def _hooks(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> list
         return hooks
     hooks.append(Record(run.folder))
     if recipe.health:
-        hooks.append(Health(run.folder, loop.engine, loop.data.train, loop.criterion))
+        hooks.append(Health(run.folder, loop.engine, loop.data.train, loop.criterion, recipe.batch_size))
     if recipe.track == "tensorboard":
         hooks.append(TensorBoard(run.folder))
     if recipe.track == "wandb":
@@ -244,8 +244,11 @@ def _facts(recipe: Recipe, data: DataSet) -> dict[str, Any]:
 
 
 def _same_network(before: Recipe, after: Recipe) -> None:
-    if before.model != after.model:
-        raise UsageError(f"a run can't go on with another network: --model {before.model}", "start a new run")
+    for word in ("model", "init", "whiten"):
+        if (was := getattr(before, word)) != getattr(after, word):
+            raise UsageError(
+                f"a run can't go on with another network: its --{word} is {was}", "start a new run"
+            )
 
 
 def _refuse_changes(before: Recipe, after: Recipe, was: dict[str, Any], now: dict[str, Any]) -> None:

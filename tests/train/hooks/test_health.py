@@ -54,10 +54,38 @@ def test_gradients_are_those_of_the_loss_that_is_trained(tmp_path, data):
     found = lines(tmp_path)[0]
     assert found["images"] == 16
     loss(module.train()(engine.prepare(hook.images)), hook.labels).backward()
+    assert [row["layer"] for row in found["gradients"]] == ["0", "5", "7"]
     for row in found["gradients"]:
         gradient = module[int(row["layer"])].weight.grad
         assert row["rms"] == pytest.approx(gradient.square().mean().sqrt().item(), rel=1e-4)
     assert [(row["layer"], row["kind"]) for row in found["activities"]] == [("2", "relu"), ("6", "relu")]
+
+
+def test_a_look_takes_no_larger_batches_than_a_step_and_more_than_one_image(tmp_path, data):
+    sizes = []
+    module = net()
+    module.register_forward_pre_hook(lambda m, args: sizes.append(len(args[0])))
+    engine = Engine(module, (0.5,), (0.25,), "cpu", "fp32")
+    loss = loss_function("cross-entropy")
+    for batch_size in (64, 5, 2):
+        Health(tmp_path, engine, data.train, loss, batch_size).on_epoch(State(1, 1, epoch=1))
+    assert sizes == [16, 6, 5, 5, *[2] * 8]
+
+
+def test_several_labels_and_weights_of_zero_can_be_looked_at(tmp_path):
+    rng = np.random.default_rng(0)
+    data = load((rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), rng.integers(0, 2, 40)), split=(1.0, 0, 0))
+    module = net()
+    nn.init.zeros_(module[7].weight)
+    hook = Health(tmp_path, Engine(module, (0.5,), (0.25,), "cpu", "fp32"), data.train,
+                  loss_function("binary-cross-entropy", several=True))  # fmt: skip
+    hook.labels = torch.eye(2)[hook.labels]
+    hook.on_epoch(State(1, 1, epoch=1))
+    look = json.loads(
+        (tmp_path / "health.jsonl").read_text(), parse_constant=pytest.fail
+    )  # Infinity is no JSON
+    assert [row["relative"] for row in look["gradients"]][2] is None
+    assert look["gradients"][2]["rms"] > 0 == look["gradients"][0]["rms"]
 
 
 def test_looking_changes_nothing(tmp_path, data):

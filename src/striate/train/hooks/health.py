@@ -21,15 +21,19 @@ FEWEST, MOST = 16, 64  # images looked at: a fiftieth of the training split, wit
 class Health(Listener):
     """Writes `health.jsonl`, a line an epoch: the health of the network on the same few training images each time.
 
-    {epoch, images, gradients, activities, weights: [{layer, low, high, counts}]}; the first two as in
-    `striate.explain.health`. It changes nothing, random numbers included: a run with it is the run without it.
+    {epoch, images, gradients, activities, weights: [{layer, low, high, counts}]}, gradients and activities as in
+    `striate.explain.health`, in training mode and of the loss without class weights and auxiliary heads. It changes
+    nothing, random numbers included: a run with it is the run without it.
     """
 
-    def __init__(self, folder: Path, engine: Engine, images: Images, criterion: Criterion) -> None:
+    def __init__(
+        self, folder: Path, engine: Engine, images: Images, criterion: Criterion, batch_size: int = MOST
+    ) -> None:
         self.path, self.engine, self.criterion = folder / "health.jsonl", engine, criterion
         n = min(len(images), max(FEWEST, min(MOST, len(images) // 50)))
         rows = np.linspace(0, len(images) - 1, n).astype(np.int64)
         self.images, self.labels = images.read(rows), torch.from_numpy(images.labels[rows])
+        self.parts = max(1, n // batch_size)  # of a batch of the run or more: batch norm needs two images
 
     def on_start(self, state: State) -> None:
         if self.path.exists():  # a resumed run does some epochs again
@@ -38,7 +42,8 @@ class Health(Listener):
 
     def on_epoch(self, state: State) -> None:
         module = self.engine.module
-        look = health(module, [(self.engine.prepare(self.images), self.labels)], self.criterion)
+        parts = zip(self.images.tensor_split(self.parts), self.labels.tensor_split(self.parts), strict=True)
+        look = health(module, ((self.engine.prepare(x), y) for x, y in parts), self.criterion)
         found = {"epoch": state.epoch, "images": len(self.labels), **look.to_json()}
         with self.path.open("a", encoding="utf-8") as f:
             f.write(json.dumps({**found, "weights": histograms(module)}) + "\n")
