@@ -40,6 +40,24 @@ def test_npz_with_its_own_splits(tmp_path: Path) -> None:
     assert (data.val.labels == Y[30:40]).all()
 
 
+@pytest.mark.parametrize(
+    ("split", "sizes"),
+    [
+        (None, [45, 5, 10]),  # a tenth
+        ((80, 20, 0), [40, 10, 10]),
+        ((0.7, 0.1, 0.2), [44, 6, 10]),  # an eighth of 50 is 6.25
+        ((1, 0, 0), [50, 0, 10]),
+    ],
+)
+def test_a_missing_split_is_taken_from_train_in_the_proportion_asked_for(
+    tmp_path: Path, split: tuple[float, ...] | None, sizes: list[int]
+) -> None:
+    np.savez(tmp_path / "d.npz", x_train=X[:50], y_train=Y[:50], x_test=X[50:], y_test=Y[50:])
+    data = load(tmp_path / "d.npz", split=split)
+    assert [len(images) for images in data.parts().values()] == sizes
+    assert (read(data.test) == X[50:].transpose(0, 3, 1, 2)).all()
+
+
 def test_several_labels_an_image() -> None:
     hot = RNG.integers(0, 2, (60, 4))
     data = load((X, hot))

@@ -75,7 +75,7 @@ def load(
     img_size: int | tuple[int, int] | None = None,
     in_chans: int | None = None,
     resize: str = "squash",
-    split: Sequence[float] = (0.7, 0.15, 0.15),
+    split: Sequence[float] | None = None,
     seed: int = 0,
     splits: Mapping[str, Any] | None = None,
     preprocess: Preprocess | None = None,
@@ -89,13 +89,14 @@ def load(
 ) -> DataSet:
     """Opens a source, looks at the header of every file, and divides it.
 
-    Train, val and test of the source are kept. One that it lacks of val and test is a stratified tenth of
-    train; a source that isn't divided at all is divided by `split`. `splits` restores what `DataSet.splits`
+    Train, val and test of the source are kept. One that it lacks of val and test is taken from train, a stratified
+    tenth or in the proportion of `split`; a source that isn't divided at all is divided by `split`, 70/15/15 by
+    default. `splits` restores what `DataSet.splits`
     gave, `preprocess` what training used. `columns` names those of a table by their role (path, label, split,
     group, weight). Images that are files are decoded once and then come from the `cache`, which takes no more
     than `cache_limit` bytes. `on_bad_image="skip"` decodes all of them at the start to know which to leave out.
     """
-    share = fractions(split)
+    share = fractions(split) if split is not None else None
     opened = open_source(source, columns, offline)
     scans = _scan(opened, thorough=on_bad_image == "skip")
     opened, skipped = _without_bad(opened, scans, on_bad_image)

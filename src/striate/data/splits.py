@@ -11,7 +11,8 @@ from striate.data.source import Indices, Part, Source
 from striate.errors import DataError, UsageError
 
 SPLITS = ("train", "val", "test")
-VAL_OF_TRAIN = 0.1  # where the source fixes one of val and test only
+SHARES = (0.7, 0.15, 0.15)
+TAKEN = 0.1  # of train, where the source fixes one of val and test only
 
 
 def fractions(split: Sequence[float]) -> tuple[float, ...]:
@@ -28,14 +29,21 @@ def fractions(split: Sequence[float]) -> tuple[float, ...]:
     return parts if len(parts) == 3 else (parts[0], 0.0, parts[1])
 
 
-def divide(source: Source, share: Sequence[float], seed: int) -> dict[str, Part]:
-    """The source's own splits, with val or test taken from train if it lacks one; or all by `share`."""
+def divide(source: Source, share: Sequence[float] | None, seed: int) -> dict[str, Part]:
+    """The source's own splits, with val or test taken from train if it lacks one; or all by `share`.
+
+    What is taken from train is in the proportion that `share` gives the two, a tenth without.
+    """
     parts = dict(source.parts)
     if len(parts) == 1:
         (whole,) = parts.values()
-        return {s: whole.take(rows) for s, rows in zip(SPLITS, _cut(whole, share, seed), strict=True)}
+        return {
+            s: whole.take(rows) for s, rows in zip(SPLITS, _cut(whole, share or SHARES, seed), strict=True)
+        }
     for lacking in {"val", "test"} - set(parts):
-        rows, rest = _cut(parts["train"], (1 - VAL_OF_TRAIN, VAL_OF_TRAIN), seed)
+        of = dict(zip(SPLITS, share or (), strict=False))
+        taken = of[lacking] / (of["train"] + of[lacking]) if of else TAKEN
+        rows, rest = _cut(parts["train"], (1 - taken, taken), seed)
         parts |= {"train": parts["train"].take(rows), lacking: parts["train"].take(rest)}
     return parts
 

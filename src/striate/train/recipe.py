@@ -94,7 +94,10 @@ class Recipe(BaseModel):
     in_chans: Literal[1, 3] | None = Field(None, description="channels; default: what the network asks for")
     num_classes: int | None = Field(None, ge=1, description="checked against the data")
     resize: Literal["squash", "crop", "pad"] = Field("squash", description="how images reach the size")
-    split: tuple[float, float, float] = Field((0.7, 0.15, 0.15), description="train, validation, test shares")
+    split: tuple[float, float, float] | None = Field(
+        None,
+        description="train, validation, test shares; default: 70/15/15, or 90/10 beside a test split of the data's",
+    )
     classes: str | None = Field(None, description="text file with the class names in order, one a line")
     allow_empty: bool = Field(False, description="keep classes without an image")
     columns: str | None = Field(
@@ -217,7 +220,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _shares(self) -> "Recipe":
-        if min(self.split) < 0 or self.split[0] <= 0 or abs(sum(self.split) - 1) > 1e-6:
+        shares = self.split or (1.0,)
+        if min(shares) < 0 or shares[0] <= 0 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"split: shares must be positive and sum to 1, got {self.split}")
         return self
 
