@@ -1,6 +1,7 @@
 """Images a second while training the small networks of the notes, striate beside its peers.
 
     python benchmarks/train.py [--nets mnist cifar] [--batches 64 256] [--only NAME...] [--rounds 3] [--json]
+    python benchmarks/train.py --profile [--nets mnist cifar] [--batches 64]
 
 mnist: 220,234 parameters on 28x28 images; cifar: 528,054 on 32x32 in colour. Every contestant trains in a process of
 its own on the same random images, with Adam, two threads, and is timed after a warm-up. The rounds are interleaved, so
@@ -19,7 +20,7 @@ import sys
 import time
 import types
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 SECONDS = 4.0  # of steps, each time a contestant is timed
 EPOCH = 32 * 256  # images of an epoch of those who count in epochs
@@ -163,6 +164,34 @@ def overhead(net, batch):
     with_loop, without = looped(net, batch), bare(net, batch)
     with_loop(), without()
     return statistics.median(without() / with_loop() - 1 for _ in range(9))
+
+
+KINDS = {
+    "convolution": ("conv",),
+    "dense layers": ("mm",),
+    "max pooling": ("max_pool",),
+    "random numbers of dropout": ("bernoulli",),
+    "zero-filling": ("fill_", "zero_"),
+    "Adam": ("adam",),
+    "clipping": ("relu", "clamp", "threshold"),
+}
+
+
+def profile(net, batch):
+    """{kind of work: its share of the time} in an epoch of bare steps."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as watch
+
+    epoch = bare(net, batch)
+    epoch()
+    with watch(activities=[ProfilerActivity.CPU]) as seen:
+        epoch()
+    spent = dict.fromkeys([*KINDS, "copies and the rest"], 0.0)
+    for event in seen.key_averages():
+        name = event.key.lower()
+        kind = next((k for k, words in KINDS.items() if any(w in name for w in words)), "copies and the rest")
+        spent[kind] += event.self_cpu_time_total
+    return {kind: time / sum(spent.values()) for kind, time in spent.items()}
 
 
 def torch_net(net):
@@ -351,12 +380,18 @@ def main():
     parser.add_argument("--batches", nargs="*", type=int, default=[64, 256])
     parser.add_argument("--only", nargs="*", default=list(CONTESTANTS), choices=CONTESTANTS)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--profile", action="store_true", help="instead: where the time of a step goes")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         measured = {**CONTESTANTS, "overhead": overhead}[options.one]
         print(measured(NETS[options.nets[0]], options.batches[0]))
+        return
+    if options.profile:
+        for net, batch in product(options.nets, options.batches):
+            shares = [f"{kind} {share:.1%}" for kind, share in profile(NETS[net], batch).items()]
+            print(f"{net}, batch {batch}: {', '.join(shares)}", flush=True)
         return
     gflops = ceiling()
     print(

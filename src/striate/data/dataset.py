@@ -91,10 +91,10 @@ def load(
 
     Train, val and test of the source are kept. One that it lacks of val and test is taken from train, a stratified
     tenth or in the proportion of `split`; a source that isn't divided at all is divided by `split`, 70/15/15 by
-    default. `splits` restores what `DataSet.splits`
-    gave, `preprocess` what training used. `columns` names those of a table by their role (path, label, split,
-    group, weight). Images that are files are decoded once and then come from the `cache`, which takes no more
-    than `cache_limit` bytes. `on_bad_image="skip"` decodes all of them at the start to know which to leave out.
+    default. `splits` restores what `DataSet.splits` gave, `preprocess` what training used. `columns` names those of
+    a table by their role (path, label, split, group, weight). Images that are files are decoded once and then come
+    from the `cache`, which takes no more than `cache_limit` bytes. `on_bad_image="skip"` decodes all of them at the
+    start to know which to leave out.
     """
     share = fractions(split) if split is not None else None
     opened = open_source(source, columns, offline)

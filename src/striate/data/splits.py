@@ -12,7 +12,11 @@ from striate.errors import DataError, UsageError
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.7, 0.15, 0.15)
-TAKEN = 0.1  # of train, where the source fixes one of val and test only
+BESIDE = (
+    0.9,
+    0.1,
+    0.1,
+)  # train, and the one of val and test that is taken from it where the source has the other
 
 
 def fractions(split: Sequence[float]) -> tuple[float, ...]:
@@ -37,12 +41,11 @@ def divide(source: Source, share: Sequence[float] | None, seed: int) -> dict[str
     parts = dict(source.parts)
     if len(parts) == 1:
         (whole,) = parts.values()
-        return {
-            s: whole.take(rows) for s, rows in zip(SPLITS, _cut(whole, share or SHARES, seed), strict=True)
-        }
+        cut = _cut(whole, share or SHARES, seed)
+        return {split: whole.take(rows) for split, rows in zip(SPLITS, cut, strict=True)}
     for lacking in {"val", "test"} - set(parts):
-        of = dict(zip(SPLITS, share or (), strict=False))
-        taken = of[lacking] / (of["train"] + of[lacking]) if of else TAKEN
+        of = dict(zip(SPLITS, share or BESIDE, strict=True))
+        taken = of[lacking] / (of["train"] + of[lacking])
         rows, rest = _cut(parts["train"], (1 - taken, taken), seed)
         parts |= {"train": parts["train"].take(rows), lacking: parts["train"].take(rest)}
     return parts

@@ -9,6 +9,7 @@ from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from striate.errors import UsageError
 
+STEPS = 5  # of Newton-Schulz
 # name: (default learning rate, constructor of (parameter groups, learning rate, momentum))
 _OPTIMISERS: dict[str, tuple[float, Callable[[Any, float, float], Optimizer]]] = {
     "gd": (0.5, lambda p, lr, m: SGD(p, lr)),
@@ -103,23 +104,27 @@ class Muon(Optimizer):
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
 
 
-def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(g: Tensor) -> Tensor:
     """Nearly U V^T of the singular value decomposition of g, by Newton-Schulz iteration.    (m, n) -> (m, n)
 
     x <- p(x x^T) x with p(s) = a + b s + c s^2. All p(s) are polynomials of the first x x^T, so they commute: their
     product is made of small matrices, and x, which is long where it is a kernel, is multiplied twice in all. That
     takes float32 at least: coarser rounding makes s indefinite, and it grows.
     """
-    a, b, c = 3.4445, -4.7750, 2.0315  # a quintic with a steep slope at 0 (Jordan et al., 2024)
     x = g.T if g.shape[0] > g.shape[1] else g
     x = x / (x.norm() + 1e-7)
     s = x @ x.T
-    product = None
-    for left in reversed(range(steps)):
-        p = torch.addmm(b * s, s, s, alpha=c)
-        p.diagonal().add_(a)
-        product = p if product is None else p @ product
-        if left:
-            s = p @ s @ p
-    x = x if product is None else product @ x
+    p = product = _quintic(s)
+    for _ in range(STEPS - 1):
+        s = p @ s @ p
+        p = _quintic(s)
+        product = p @ product
+    x = product @ x
     return x.T if g.shape[0] > g.shape[1] else x
+
+
+def _quintic(s: Tensor) -> Tensor:
+    a, b, c = 3.4445, -4.7750, 2.0315  # with a steep slope at 0 (Jordan et al., 2024)
+    p = torch.addmm(b * s, s, s, alpha=c)
+    p.diagonal().add_(a)
+    return p

@@ -220,8 +220,9 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _shares(self) -> "Recipe":
-        shares = self.split or (1.0,)
-        if min(shares) < 0 or shares[0] <= 0 or abs(sum(shares) - 1) > 1e-6:
+        if self.split is None:
+            return self
+        if min(self.split) < 0 or self.split[0] <= 0 or abs(sum(self.split) - 1) > 1e-6:
             raise ValueError(f"split: shares must be positive and sum to 1, got {self.split}")
         return self
 

@@ -4,7 +4,7 @@ from math import cos, pi
 
 FLOOR = 0.01  # of the peak: where one-cycle ends
 GROWN = 0.75  # of the run: from there on images have their full size
-SIZES = 8  # images grow by an eighth of the full size: every new size costs the convolutions a search for their plan
+SIZES = 8  # images grow by an eighth of the full size: a handful of shapes, each for many steps
 RULES = r"^\d+:[\d.eE+-]+(,\d+:[\d.eE+-]+)*$"  # epoch:share,epoch:share
 
 
