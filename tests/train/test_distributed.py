@@ -122,6 +122,23 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(processes, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_listener_of_the_first_rank_stops_all(processes, tmp_path):
+    program = tmp_path / "stops.py"
+    program.write_text(
+        "from striate.train import recipe, train\n"
+        "class Stops:\n"
+        "    def on_epoch(self, state):\n"
+        "        state.rate, state.stop = 0.5, 'enough'\n"
+        f"train(recipe({{'data': 'digits', 'model': {NET!r}, 'epochs': 9}}), {str(tmp_path / 'r')!r}, [Stops()])\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert Run.open(tmp_path / "r").summary["stopped"] == "enough"
+    assert len(Run.open(tmp_path / "r").history) == 1
+
+
+@pytest.mark.slow
 def test_torchrun_restarts_from_the_last_state(processes, tmp_path):
     """Killed and started again by torchrun, the run ends as the one that nobody disturbed, to the bit."""
 

@@ -82,8 +82,8 @@ def test_equal_seeds_give_equal_fits_and_leave_the_random_state_alone(digits):
 
 def test_settings_reach_the_start_weights(digits):
     x, y = digits
-    settings = {"init": "zeros", "lr": 1e-9}
-    net = ConvNetClassifier(NET, image_shape=(8, 8), epochs=1, settings=settings).fit(x[:64], y[:64])
+    net = ConvNetClassifier(NET, image_shape=(8, 8), epochs=1, lr=1e-9, settings={"init": "zeros"})
+    net.fit(x[:64], y[:64])
     weights = torch.cat([p.detach().flatten() for p in net.model_.module.parameters() if p.ndim > 1])
     assert weights.abs().max() < 1e-6
 
@@ -94,6 +94,10 @@ def test_settings_are_fields_of_a_recipe(digits):
     assert net.fit(x, y).n_iter_ == 1
     with pytest.raises(UsageError, match="unknown field ephocs"):
         ConvNetClassifier(NET, image_shape=(8, 8), settings={"ephocs": 1}).fit(x, y)
+    with pytest.raises(UsageError, match="patience is an argument of its own, or of runs with a folder"):
+        ConvNetClassifier(NET, image_shape=(8, 8), settings={"patience": 3}).fit(x, y)
+    with pytest.raises(UsageError, match="no validation split for plateau"):
+        ConvNetClassifier(NET, image_shape=(8, 8), settings={"sched": "plateau"}).fit(x, y)
     with pytest.raises(ValueError, match="X has 64 features, image_shape"):
         ConvNetClassifier(NET, image_shape=(8, 9)).fit(x, y)
 

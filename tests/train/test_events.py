@@ -29,14 +29,16 @@ def test_who_hears_what():
 
 
 def test_the_outline():
-    assert programme([Hears(), Odd()], ["step"]).splitlines() == [
+    assert programme([Hears(), Odd()], ["step"], "average").splitlines() == [
+        "save the state",
         "on_start: nobody listens",
         "for every epoch:",
         "  for every batch:",
         "    step",
         "    on_step: nobody listens",
+        "  average",
         "  measure the validation split",
         "  on_epoch: Hears",
-        "  save the state",
+        "  save the state, if that costs little enough",
         "on_end: Odd",
     ]

@@ -135,6 +135,7 @@ def test_a_run_goes_on_in_another_precision_when_allowed(tmp_path):
         ({"stop_after": "soon"}, "stop_after: expected a valid number"),
         ({"sched": "3:0.1,3:0.2"}, "sched: expected an epoch is named twice"),
         ({"lookahead": 1}, "lookahead: expected 0 or at least 2"),
+        ({"opt": "nesterov", "momentum": 0}, "momentum: nesterov needs more than 0"),
         ({"opt": "gd", "accumulate": 2}, "accumulate: gd gathers"),
     ],
 )

@@ -87,3 +87,22 @@ def test_health_is_read_from_the_run(run, tmp_path):
     assert inside.read_health(tmp_path) == []
     (tmp_path / "health.jsonl").write_text(json.dumps(looks[0]) + "\n")
     assert 'class="validation"' in inside.gradients_by_layer(inside.read_health(tmp_path))
+
+
+def test_histograms_on_one_scale():
+    """Four weights between 0 and 1, then four between 0 and 2: the first fill the lower half of the bins alone."""
+    narrow, wide = (
+        {"low": 0.0, "high": 1.0, "counts": [1, 1, 1, 1]},
+        {"low": 0, "high": 2, "counts": [3, 0, 0, 1]},
+    )
+    assert inside.rebinned([narrow, wide], 0.0, 2.0).tolist() == [[0.5, 0.5, 0, 0], [0.75, 0, 0, 0.25]]
+    same = {"low": 0.5, "high": 0.5, "counts": [7, 0, 0, 0]}  # as zeros are
+    assert inside.rebinned([same], 0.5, 0.5).sum() == pytest.approx(1)
+
+
+def test_the_weights_of_every_layer_are_shown(run):
+    looks = inside.read_health(run.folder)
+    shown = inside.weights_over_time(looks)
+    assert [w["layer"] for w in shown] == [w["layer"] for w in looks[0]["weights"]]
+    assert shown[0]["low"] == min(look["weights"][0]["low"] for look in looks)
+    assert all(w["picture"].startswith("data:image/png") for w in shown)

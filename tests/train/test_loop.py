@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -176,14 +177,48 @@ def test_sigint_ends_with_130_and_gives_the_handler_back():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_loss_that_is_no_number_stops_the_run():
-    saved = []
-    loop = loop_of(small_net(), small_data(), opt="sgd", lr=900.0, sched="constant")
-    with torch.no_grad():
-        next(loop.engine.module.parameters()).fill_(float("nan"))
+def test_a_loss_that_is_no_number_stops_the_run_and_all_hear_of_the_end():
+    class Spoils(Events):
+        def on_start(self, state):
+            super().on_start(state)
+            next(loop.engine.module.parameters()).data.fill_(float("nan"))
+
+    saved, events = [], Spoils()
+    loop = loop_of(small_net(), small_data(), [events])
     with pytest.raises(StriateError, match="loss became nan in epoch 1, batch 1 of 5"):
-        loop.fit(lambda loop: saved.append(1))
-    assert not saved
+        loop.fit(lambda loop: saved.append(loop.state.step))
+    assert saved == [0]  # before the first step, when all was well
+    assert events.seen == ["start", "end"]
+
+
+class Counts(Listener):
+    def __init__(self, first):
+        self.count = first
+
+    def on_epoch(self, state):
+        self.count += 1
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, facts):
+        self.count = facts["count"]
+
+
+def test_two_listeners_of_a_kind_keep_what_is_theirs():
+    loop = loop_of(small_net(), small_data(), [Counts(0), Counts(100)])
+    loop.fit(nothing)
+    again = loop_of(small_net(), small_data(), [Counts(0), Counts(0)])
+    again.load_state_dict(*loop.state_dict())
+    assert [listener.count for listener in again.listeners] == [2, 102]
+
+
+def test_the_state_of_a_network_in_channels_last_order_can_be_stored():
+    loop = loop_of(small_net().to(memory_format=torch.channels_last), small_data())
+    loop.fit(nothing)
+    stored = safetensors.torch.load(safetensors.torch.save(loop.state_dict()[0]))
+    kernel = loop.engine.module[0].weight
+    torch.testing.assert_close(stored["module.0.weight"], kernel.detach(), rtol=0, atol=0)
 
 
 class TwoHeads(nn.Module):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from striate.train import optim
-from striate.train.optim import Muon, default_lr, optimiser, orthogonalise
+from striate.train.optim import Muon, defaults, optimiser, orthogonalise
 
 NAMES = ("gd", "sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "muon")
 
@@ -71,7 +71,7 @@ def test_every_optimiser_at_its_default_rate_learns_a_line(name):
         loss.backward()
         opt.step()
     assert loss.item() < first
-    assert opt.param_groups[0]["lr"] == default_lr(name)
+    assert (opt.param_groups[0]["lr"], opt.param_groups[0]["weight_decay"]) == defaults(name)
 
 
 def test_frozen_parameters_are_left_out():

@@ -1,6 +1,8 @@
 """Runs as people have them: several labels, one logit, stopped early, gone on with, changed on the way."""
 
 import json
+import os
+import signal
 
 import cv2
 import numpy as np
@@ -9,7 +11,9 @@ import torch
 
 from striate.errors import StriateError, UsageError
 from striate.train import Run, checkpoint, recipe, resume, train
+from striate.train.events import Listener
 from striate.train.folder import hold
+from striate.train.loop import Interrupted
 from striate.train.session import repeat_command
 
 NET = "INPUT(8,8,1) => CONV(8,3) => BN => RELU => POOL(2) => FC(32) => RELU => DO(0.3) => FC"
@@ -113,9 +117,6 @@ class StopAfter:
         self.left = steps
 
     def on_step(self, state):
-        import os
-        import signal
-
         self.left -= 1
         if not self.left:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -137,6 +138,60 @@ def test_a_changed_setting_is_shown_and_refused_unless_allowed(tmp_path):
         resume(run.folder, epochs=3, init="zeros", allow_changes=True)
     with pytest.raises(UsageError, match="another network"):
         resume(run.folder, epochs=3, model="lenet5", allow_changes=True)
+
+
+def test_a_change_to_a_finished_run_is_refused_too(tmp_path):
+    run = run_of(tmp_path / "r", epochs=1)
+    with pytest.raises(UsageError, match=r"another run: --lr 0\.003 -> 5\.0"):
+        resume(run.folder, lr=5.0)
+
+
+class Dies(Listener):
+    """Ends the process as far as the run can tell, at its first `event`."""
+
+    def __init__(self, event):
+        setattr(self, event, self.die)
+
+    def die(self, state):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("event", ["on_start", "on_step"])
+def test_killed_before_the_first_save_was_due(tmp_path, event):
+    """Other threads that decode make no difference."""
+    whole = run_of(tmp_path / "whole", epochs=2)
+    with pytest.raises(ZeroDivisionError):
+        train(recipe({**DIGITS, "epochs": 2}), tmp_path / "r", [Dies(event)], report=False)
+    same(whole, resume(tmp_path / "r", report=False, workers=0))
+
+
+def test_killed_while_the_test_split_is_measured(tmp_path, monkeypatch):
+    def killed(*_):
+        raise ZeroDivisionError
+
+    whole = run_of(tmp_path / "r", epochs=1)
+    first = whole.summary
+    monkeypatch.setattr("striate.train.session.evaluate", killed)
+    with pytest.raises(ZeroDivisionError):
+        resume(whole.folder, epochs=2, report=False)
+    monkeypatch.undo()
+    assert whole.summary == first  # of the first epoch alone
+    again = resume(whole.folder, report=False).summary
+    assert (again["epochs"], first["epochs"]) == (2, 1)
+    assert again["test_accuracy"] == Run.open(whole.folder).evaluate().accuracy
+
+
+class SignalsAtTheEnd:
+    def on_epoch(self, state):
+        if state.epoch == state.epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_while_the_last_epoch_is_measured(tmp_path):
+    with pytest.raises(Interrupted) as caught:
+        train(recipe({**DIGITS, "epochs": 2}), tmp_path / "r", [SignalsAtTheEnd()], report=False)
+    assert caught.value.exit_code == 143
+    same(run_of(tmp_path / "whole", epochs=2), resume(tmp_path / "r", report=False))
 
 
 def test_another_version_of_torch_is_a_change(tmp_path):

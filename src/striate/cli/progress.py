@@ -18,6 +18,7 @@ LINE = {
     "train_accuracy": "accuracy {:.2%}",
     "val_loss": "val loss {:.4f}",
     "val_accuracy": "val accuracy {:.2%}",
+    "val_map": "val mAP {:.4f}",
     "lr": "lr {:.2g}",
     "images_per_second": "{:,.0f} images/s",
     "seconds": "{:.1f} s",

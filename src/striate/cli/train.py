@@ -82,7 +82,8 @@ def _outcome(summary: dict[str, Any]) -> tuple[str, ...]:
         f"{split} accuracy {100 * share:.2f} %" for split, share in splits if share is not None
     )
     speed = f"{summary['train_seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
-    facts = (accuracy, f"{summary['params']:,} parameters", speed)
+    precision = f"test mAP {summary['test_map']:.4f}" if summary.get("test_map") is not None else ""
+    facts = (accuracy, precision, f"{summary['params']:,} parameters", speed)
     bad = list(summary.get("skipped", {}).items())
     skipped = [f"left out: {visible(name)}: {visible(why)}" for name, why in bad[:10]]
     skipped += [f"left out: {len(bad) - 10} more that can't be read"] if len(bad) > 10 else []

@@ -26,9 +26,9 @@ from striate.errors import DataError, StriateError, UsageError, one_line
 from striate.files import MODEL, check_format, write_whole
 from striate.train.engine import Engine
 from striate.train.losses import to_probabilities
+from striate.transfer.torch_files import without_prefixes
 
 STATE = "striate-state 1"  # the format of a saved state, as its metadata states it
-WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name
 
 
 @dataclass
@@ -158,9 +158,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str) -> N
 
 def _same_shapes(module: nn.Module, tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
     """The tensors under the module's own names."""
-    for prefix in WRAPPERS:
-        if tensors and all(k.startswith(prefix) for k in tensors):
-            tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
+    tensors = without_prefixes(tensors)
     wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in tensors.items()}
     faults = [f"missing {k} {wanted[k]}" for k in wanted.keys() - found.keys()]

@@ -23,6 +23,33 @@ CONVNET = "INPUT => CONV(32,3) => BN => RELU => POOL(2) => CONV(64,3) => BN => R
 DENSE = "INPUT => FC(64) => RELU => FC(64) => RELU => FC"
 PIXELS = (np.float64, np.float32, np.uint8)  # what is taken as it is; the first is what all else becomes
 SMALL = 8  # px; images with a shorter side get the dense network
+# fields of a recipe that have a meaning without files, a validation split and a run folder
+SETTINGS = (
+    *(
+        "momentum",
+        "sched",
+        "warmup",
+        "decay_all",
+        "bias_lr",
+        "clip",
+        "accumulate",
+        "lookahead",
+        "average",
+        "ema_decay",
+    ),
+    *(
+        "loss",
+        "focal_gamma",
+        "smoothing",
+        "balanced",
+        "class_weights",
+        "aux_weight",
+        "drop_path",
+        "init",
+        "grow",
+    ),
+    *("whiten", "stop_after", "precision"),
+)
 
 
 class ConvNetClassifier(ClassifierMixin, BaseEstimator):
@@ -42,7 +69,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
         batch_size: int = 32,
         lr: float | None = None,
         opt: str = "adamw",
-        weight_decay: float = 0.01,
+        weight_decay: float | None = None,
         augment: str = "none",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 0,
@@ -110,7 +137,13 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
             "seed": int(check_random_state(self.random_state).randint(2**31)),
             "workers": 0,
         }
-        return recipe(given | (self.settings or {}))
+        further = self.settings or {}
+        asked = recipe(given | further)
+        if strange := [name for name in further if name not in SETTINGS]:
+            raise UsageError(f"settings: {strange[0]} is an argument of its own, or of runs with a folder")
+        if asked.sched == "plateau" or asked.loss == "binary-cross-entropy":
+            raise UsageError("settings: there is no validation split for plateau, and no single logit")
+        return asked
 
     def _images(self, X: NDArray[Any]) -> torch.Tensor:
         """(n, ...) -> (n, c, h, w), and remembers (c, h, w)."""

@@ -1,7 +1,7 @@
 """What happens while a network trains, and who is told.
 
 `on_start`; for each epoch `on_step` after every batch and `on_epoch` after the validation split was looked at;
-`on_end`. Everybody is told in the order of the list.
+`on_end`, whatever ended the run. Everybody is told in the order of the list.
 """
 
 from collections.abc import Iterable, Sequence
@@ -65,15 +65,20 @@ def hears(listener: Any, event: str) -> bool:
     return method is not None and method is not getattr(Listener, event)
 
 
-def programme(listeners: Sequence[Any], steps: Sequence[str]) -> str:
-    """The run as an outline: each event with its listeners in order, and `steps`, what a training step does."""
+def programme(listeners: Sequence[Any], steps: Sequence[str], averaged: str = "") -> str:
+    """The run as an outline: each event with its listeners in order.
+
+    `steps` are what a training step does, `averaged` what is done to weights before they are measured.
+    """
 
     def line(event: str, depth: int) -> str:
         names = [type(listener).__name__ for listener in listeners if hears(listener, event)]
         return f"{'  ' * depth}{event}: {', '.join(names) or 'nobody listens'}"
 
     inner = [f"    {step}" for step in steps]
+    before = [f"  {averaged}"] if averaged else []
     return "\n".join(
-        [line("on_start", 0), "for every epoch:", "  for every batch:", *inner, line("on_step", 2),
-         "  measure the validation split", line("on_epoch", 1), "  save the state", line("on_end", 0)]
+        ["save the state", line("on_start", 0), "for every epoch:", "  for every batch:", *inner,
+         line("on_step", 2), *before, "  measure the validation split", line("on_epoch", 1),
+         "  save the state, if that costs little enough", line("on_end", 0)]
     )  # fmt: skip

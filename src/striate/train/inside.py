@@ -23,6 +23,7 @@ from striate.train.metrics import Evaluation, Mistake
 
 SHOWN_CLASSES = 10  # of stage maps
 SHOWN_MAPS = 16  # of a stage
+SHOWN_EPOCHS = 64  # of the weights over time
 PLACED = 400  # images of the embedding
 STAGE_SIDE, MAP_SIDE = 224, 448  # px of a picture of stage maps, of the embedding's half
 BATCH = 64
@@ -149,6 +150,38 @@ def gradients_by_layer(looks: Sequence[dict[str, Any]]) -> str:
         for epoch, (style, look) in shown.items()
     ]
     return line_chart("Gradient", lines, "layer, from the image on", "rms", "{:.2g}".format, log=True)
+
+
+def weights_over_time(looks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each layer a picture of how its weights lie, {layer, picture, low, high}: epochs from left to right."""
+    looks = [looks[i] for i in spread(len(looks), SHOWN_EPOCHS)]
+    found = []
+    for histograms in zip(*(look["weights"] for look in looks), strict=True):
+        low, high = min(h["low"] for h in histograms), max(h["high"] for h in histograms)
+        share = rebinned(histograms, low, high)
+        dark = np.sqrt(share / share.max())  # the root lets thin tails be seen
+        pixels = np.round(255 * (1 - dark[:, ::-1].T)).astype(np.uint8)
+        found.append(
+            {
+                "layer": histograms[0]["layer"],
+                "picture": picture(pixels[..., None]),
+                "low": low,
+                "high": high,
+            }
+        )
+    return found
+
+
+def rebinned(histograms: Sequence[dict[str, Any]], low: float, high: float) -> NDArray[np.float64]:
+    """The share of the weights of each histogram in each of its number of bins between low and high, all alike."""
+    bins = len(histograms[0]["counts"])
+    wide = (high - low) or 1.0
+    edges = np.linspace(low, low + wide, bins + 1)
+    found = []
+    for h in histograms:
+        own = np.linspace(h["low"], max(h["high"], h["low"] + wide / bins), bins + 1)
+        found.append(np.diff(np.interp(edges, own, np.cumsum([0, *h["counts"]]) / sum(h["counts"]))))
+    return np.stack(found)
 
 
 def _sizes(look: dict[str, Any]) -> list[tuple[float, float]]:

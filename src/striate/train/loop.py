@@ -4,6 +4,7 @@ import math
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -92,19 +93,25 @@ class Loop:
         return used, -(-used // size)
 
     def fit(self, save: Callable[["Loop"], None], due: Callable[[], bool] = lambda: True) -> None:
-        """Run to the last epoch; `save` is called where `due` says so, when a signal stops the run, at the end."""
-        state = self.state
+        """Run to the last epoch; `save` is called first, where `due` says so, where a signal stops the run, last."""
+        state, self._mark = self.state, time.perf_counter()
+        if (state.epoch, state.step) == (1, 0):
+            self._save(save)
         tell(self.listeners, "on_start", state)
-        with listening() as signals:
-            while state.epoch <= state.epochs and not state.stop:
-                complete = self._epoch(signals, save, due)
-                tell(self.listeners, "on_epoch", state)
-                if not complete:  # saved where it stopped, to go on from there
-                    break
-                self._next_epoch()
-                if self.group.most([int(due() or state.epoch > state.epochs or bool(state.stop))])[0]:
-                    self._save(save)
-        tell(self.listeners, "on_end", state)
+        try:
+            with listening() as signals:
+                while state.epoch <= state.epochs and not state.stop:
+                    complete = self._epoch(signals, save, due)
+                    tell(self.listeners, "on_epoch", state)
+                    # the first rank alone tells the listeners of users
+                    state.stop, state.rate = self.group.gather((state.stop, state.rate))[0]
+                    if not complete:  # saved where it stopped, to go on from there
+                        break
+                    self._next_epoch()
+                    over = state.epoch > state.epochs or bool(state.stop)
+                    self._heed(signals, save, over or due())
+        finally:
+            tell(self.listeners, "on_end", state)
 
     def _epoch(self, signals: list[int], save: Callable[["Loop"], None], due: Callable[[], bool]) -> bool:
         """One epoch from `state.step` on; whether the time sufficed."""
@@ -116,12 +123,7 @@ class Loop:
         for images, labels in loader:
             self._step(images, labels, torch.from_numpy(loader.rows(state.step)))
             tell(self.listeners, "on_step", state)
-            number, time_up, saving = self.group.most(self._wishes(signals, due))
-            if number or time_up or saving:
-                self._save(save)
-            if number:
-                raise Interrupted(number, "go on with `striate train --resume RUN`")
-            if time_up:
+            if self._heed(signals, save, self._due(due), self._time_up()):
                 state.stop, complete = f"{recipe.stop_after:g} seconds are over", state.step == self.batches
                 break
         training_seconds = time.perf_counter() - began
@@ -149,15 +151,26 @@ class Loop:
             drop_last=self.images < len(self.data.train),
         )
 
-    def _wishes(self, signals: list[int], due: Callable[[], bool]) -> tuple[int, int, int]:
-        """The signal that came; whether the time is over; whether the state should be saved in mid-epoch."""
-        recipe, state = self.recipe, self.state
-        limit = recipe.stop_after
-        time_up = limit is not None and self.seconds + time.perf_counter() - self._mark >= limit
-        saving = (
-            state.step % recipe.save_every == 0 if recipe.save_every else state.step < self.batches and due()
-        )
-        return signals[0] if signals else 0, int(time_up), int(saving)
+    def _heed(
+        self, signals: list[int], save: Callable[["Loop"], None], saving: bool, time_up: bool = False
+    ) -> bool:
+        """Save where a rank wants to; whether the time of one is up. A signal to any ends the run of all."""
+        number, over, wanted = self.group.most([signals[0] if signals else 0, int(time_up), int(saving)])
+        if number or over or wanted:
+            self._save(save)
+        if number:
+            raise Interrupted(number, "go on with `striate train --resume RUN`")
+        return bool(over)
+
+    def _time_up(self) -> bool:
+        limit = self.recipe.stop_after
+        return limit is not None and self.seconds + time.perf_counter() - self._mark >= limit
+
+    def _due(self, due: Callable[[], bool]) -> bool:
+        """Whether to save in mid-epoch."""
+        if self.recipe.save_every:
+            return self.state.step % self.recipe.save_every == 0
+        return self.state.step < self.batches and due()
 
     def _step(self, images: Tensor, labels: Tensor, rows: Tensor) -> None:
         state, recipe, device = self.state, self.recipe, self.engine.device
@@ -226,7 +239,8 @@ class Loop:
             steps.append(f"every {recipe.lookahead} steps: look ahead")
         if recipe.average == "ema":
             steps.append("follow with the average (ema)")
-        return programme(self.listeners, steps)
+        averaged = "add the weights to the mean (swa), in the last quarter" if recipe.average == "swa" else ""
+        return programme(self.listeners, steps, averaged)
 
     def _measure(self) -> None:
         """Training and validation metrics of the epoch; SWA takes its sample first."""
@@ -320,11 +334,10 @@ class Loop:
             "seconds": self.seconds,
             "groups": groups,
             "scaler": self.scaler.state_dict(),
-            "listeners": {
-                type(m).__name__: m.state_dict() for m in self.listeners if hasattr(m, "state_dict")
-            },
+            "listeners": {k: m.state_dict() for k, m in self._lasting()},
         }
-        return {k: v.detach().cpu().clone() for k, v in tensors.items()}, facts
+        plain = torch.contiguous_format  # as files want tensors
+        return {k: v.detach().cpu().clone(memory_format=plain) for k, v in tensors.items()}, facts
 
     def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Stand where `state_dict` stood."""
@@ -340,17 +353,27 @@ class Loop:
         self.scaler.load_state_dict(facts["scaler"])
         _set_random_state(device, tensors, rank)
         state = self.state
-        state.epoch, state.seen, state.rate = facts["epoch"], facts["seen"], facts["rate"]
+        state.epoch, state.seen = facts["epoch"], facts["seen"]
+        state.rate, state.stop = facts["rate"], facts["stop"]
         state.step = facts["step"] * facts["batch_size"] // self.recipe.batch_size
         for name in ("loss_sum", "correct"):
             parts = tensors.get(f"sum.{name}", torch.zeros(0))
             if 0 < len(parts) != self.group.size:  # another number of ranks: the first takes it all
                 parts = torch.stack([parts.sum(), *[parts[0] * 0] * (self.group.size - 1)])
             setattr(state, name, parts[rank].to(device) if len(parts) else None)
-        for listener in self.listeners:
-            if (kept := facts["listeners"].get(type(listener).__name__)) is not None:
+        for name, listener in self._lasting():
+            if (kept := facts["listeners"].get(name)) is not None:
                 listener.load_state_dict(kept)
         self.seconds = facts["seconds"]
+
+    def _lasting(self) -> Iterator[tuple[str, Any]]:
+        """Each listener that has a state, by its kind; the second of a kind is `Kind 2`."""
+        met = Counter[str]()
+        for listener in self.listeners:
+            if hasattr(listener, "state_dict"):
+                kind = type(listener).__name__
+                met[kind] += 1
+                yield kind if met[kind] == 1 else f"{kind} {met[kind]}", listener
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

@@ -10,24 +10,25 @@ from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from striate.errors import UsageError
 
 STEPS = 5  # of Newton-Schulz
-# name: (default learning rate, constructor of (parameter groups, learning rate, momentum))
-_OPTIMISERS: dict[str, tuple[float, Callable[[Any, float, float], Optimizer]]] = {
-    "gd": (0.5, lambda p, lr, m: SGD(p, lr)),
-    "sgd": (0.05, lambda p, lr, m: SGD(p, lr)),
-    "momentum": (0.02, lambda p, lr, m: SGD(p, lr, momentum=m)),
-    "nesterov": (0.02, lambda p, lr, m: SGD(p, lr, momentum=m, nesterov=True)),
-    "rmsprop": (1e-3, lambda p, lr, m: RMSprop(p, lr, alpha=0.9)),
-    "adagrad": (1e-2, lambda p, lr, m: Adagrad(p, lr)),
-    "adadelta": (1.0, lambda p, lr, m: Adadelta(p, lr)),
-    "adam": (3e-3, lambda p, lr, m: Adam(p, lr, fused=True)),
-    "adamw": (3e-3, lambda p, lr, m: AdamW(p, lr, fused=True)),
-    "muon": (0.02, lambda p, lr, m: Muon(p, lr, momentum=m)),
+# name: (default learning rate, default decay, constructor of (parameter groups, learning rate, momentum)).
+# AdamW and Muon shrink weights by lr * decay; elsewhere decay is part of the gradient, which adaptive ones rescale.
+_OPTIMISERS: dict[str, tuple[float, float, Callable[[Any, float, float], Optimizer]]] = {
+    "gd": (0.5, 0.0, lambda p, lr, m: SGD(p, lr)),
+    "sgd": (0.05, 5e-4, lambda p, lr, m: SGD(p, lr)),
+    "momentum": (0.02, 5e-4, lambda p, lr, m: SGD(p, lr, momentum=m)),
+    "nesterov": (0.02, 5e-4, lambda p, lr, m: SGD(p, lr, momentum=m, nesterov=True)),
+    "rmsprop": (1e-3, 0.0, lambda p, lr, m: RMSprop(p, lr, alpha=0.9)),
+    "adagrad": (1e-2, 0.0, lambda p, lr, m: Adagrad(p, lr)),
+    "adadelta": (1.0, 0.0, lambda p, lr, m: Adadelta(p, lr)),
+    "adam": (3e-3, 0.0, lambda p, lr, m: Adam(p, lr, fused=True)),
+    "adamw": (3e-3, 0.01, lambda p, lr, m: AdamW(p, lr, fused=True)),
+    "muon": (0.02, 0.01, lambda p, lr, m: Muon(p, lr, momentum=m)),
 }
 
 
-def default_lr(name: str) -> float:
-    """The learning rate that `name` starts from when none is given."""
-    return _OPTIMISERS[name][0]
+def defaults(name: str) -> tuple[float, float]:
+    """Learning rate and weight decay of `name` when none is given."""
+    return _OPTIMISERS[name][:2]
 
 
 def optimiser(
@@ -35,7 +36,7 @@ def optimiser(
     module: nn.Module,
     lr: float | None = None,
     momentum: float = 0.9,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     *,
     decay_all: bool = False,
     bias_lr: float = 1.0,
@@ -46,19 +47,20 @@ def optimiser(
     The second isn't decayed unless `decay_all`, and learns at `bias_lr` times the rate. With `rates`, two groups for
     each share of the rate that they give to parameters.
     """
-    default, make = _OPTIMISERS[name]
-    rate = default if lr is None else lr
+    usual_rate, usual_decay, make = _OPTIMISERS[name]
+    rate = usual_rate if lr is None else lr
+    decay = usual_decay if weight_decay is None else weight_decay
     trainable = [p for p in module.parameters() if p.requires_grad]
     if not trainable:
         raise UsageError("every weight of the network is frozen: there is nothing to train")
     groups = []
     for share in sorted({rates[p] for p in trainable}, reverse=True) if rates else [1.0]:
         alike = [p for p in trainable if not rates or rates[p] == share]
-        vectors = {"weight_decay": weight_decay if decay_all else 0.0, "lr": rate * share * bias_lr}
+        vectors = {"weight_decay": decay if decay_all else 0.0, "lr": rate * share * bias_lr}
         groups += [
             {
                 "params": [p for p in alike if p.ndim > 1],
-                "weight_decay": weight_decay,
+                "weight_decay": decay,
                 "lr": rate * share,
             },
             {"params": [p for p in alike if p.ndim <= 1], **vectors},

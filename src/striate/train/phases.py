@@ -106,9 +106,9 @@ def prepare_parts(recipe: Recipe, module: nn.Module) -> None:
 
 def begin(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> None:
     """The head's phase of a new run, told to `listeners`, and the file of what the rest starts from."""
+    if loop.group.size > 1 and (loop.recipe.head_first or loop.recipe.compare_scratch):
+        raise UsageError("--freeze, --unfreeze and --compare-scratch train in one process")
     if loop.recipe.head_first:
-        if loop.group.size > 1:
-            raise UsageError("--freeze and --unfreeze train in one process")
         _head_phase(run, loop, model, listeners)
     model.save(run.folder / "initial.safetensors")
 
@@ -224,7 +224,7 @@ def _descend(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[M
     x, v = ((t.to(device) - mean.view(shape)) / std.view(shape) if len(t) else t for t in (train, val))
     labels = torch.from_numpy(loop.data.train.labels).to(device)
     weights = None if loop.weights is None else loop.weights.to(device)
-    optimiser = torch.optim.AdamW(tail.parameters(), HEAD_LR, weight_decay=recipe.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(tail.parameters(), HEAD_LR, weight_decay=recipe.weight_decay or 0.0, fused=True)
     generator = torch.Generator().manual_seed(recipe.seed)
     batch = max(recipe.batch_size, len(x) // HEAD_STEPS)
     steps = recipe.head_epochs * -(-len(x) // batch)

@@ -26,7 +26,7 @@ class Recipe(BaseModel):
 
     data: str = Field(description="data set name, folder, .npz, .zip or .csv")
     model: str = Field(
-        description="zoo name, name(argument=value), diagram or file of one, model file, or package.module:factory"
+        description="zoo name, name(argument=value), diagram or file of one, or package.module:factory"
     )
     weights: str | None = Field(
         None,
@@ -63,10 +63,13 @@ class Recipe(BaseModel):
     warmup: float = Field(
         0.2, ge=0, lt=1, description="share of the run in which one-cycle and cosine climb to the peak"
     )
-    plateau: int = Field(
-        5, ge=1, description="epochs without improvement after which plateau divides lr by 10"
+    plateau: int = Field(5, ge=1, description="epochs without improvement after which plateau lowers lr")
+    plateau_factor: float = Field(0.1, gt=0, lt=1, description="what plateau leaves of lr")
+    cooldown: int = Field(0, ge=0, description="epochs after such a step that plateau doesn't count")
+    min_lr: float = Field(0.0, ge=0, description="plateau goes no lower")
+    weight_decay: float | None = Field(
+        None, ge=0, description="decay of weights, not of norms and biases; default by optimiser"
     )
-    weight_decay: float = Field(0.01, ge=0, description="decay of weights; norms and biases are left alone")
     decay_all: bool = Field(False, description="decay norms and biases too")
     bias_lr: float = Field(1.0, gt=0, description="learning rate of norms and biases, in units of lr")
     clip: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
@@ -128,6 +131,13 @@ class Recipe(BaseModel):
     whiten: bool = Field(False, description="start the first convolution as a fixed whitening of patches")
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
     min_delta: float = Field(0.0, ge=0, description="less than this is no improvement")
+    patience_from: int = Field(1, ge=1, description="epoch in which patience begins to count")
+    baseline: float | None = Field(
+        None, description="value that patience wants to see beaten, not approached"
+    )
+    keep: int = Field(
+        0, ge=0, description="model files of so many best epochs to keep in epochs/ beside the best"
+    )
     monitor: Literal["accuracy", "loss"] = Field(
         "accuracy", description="what best, patience and plateau watch on the validation split"
     )
@@ -230,6 +240,8 @@ class Recipe(BaseModel):
     def _together(self) -> "Recipe":
         if self.opt == "gd" and self.accumulate > 1:
             raise ValueError("accumulate: gd gathers the whole training split already")
+        if self.opt == "nesterov" and not self.momentum:
+            raise ValueError("momentum: nesterov needs more than 0")
         if self.lookahead == 1:
             raise ValueError("lookahead: expected 0 or at least 2 steps, got 1")
         for word in ("init", "whiten"):

@@ -122,15 +122,20 @@ def _calibration(evaluation: "Evaluation") -> dict[str, Any]:
 
 
 def _health(run: "Run") -> dict[str, Any]:
-    """How the gradient reached the layers, and what the activations of the last epoch were like."""
+    """How the gradient reached the layers, how weights spread, and what the last epoch's activations were like."""
     from markupsafe import Markup
 
-    from striate.train.inside import gradients_by_layer, read_health
+    from striate.train.inside import gradients_by_layer, read_health, weights_over_time
 
     looks = read_health(run.folder)
     if not looks:
         return {"health": None}
-    return {"health": looks[-1], "first_look": looks[0], "gradients": Markup(gradients_by_layer(looks))}
+    return {
+        "health": looks[-1],
+        "first_look": looks[0],
+        "gradients": Markup(gradients_by_layer(looks)),
+        "weights": weights_over_time(looks),
+    }
 
 
 def _labels(evaluation: "LabelEvaluation", split: str) -> dict[str, Any]:

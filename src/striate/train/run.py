@@ -22,7 +22,7 @@ from striate.train.engine import Engine
 from striate.train.evaluate import evaluate
 from striate.train.labels import LabelEvaluation
 from striate.train.metrics import Evaluation
-from striate.train.optim import default_lr
+from striate.train.optim import defaults
 from striate.train.recipe import Recipe, recipe
 
 SCRATCH = "scratch"  # folder inside a run's, of the run without the weights that it started from
@@ -68,6 +68,14 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """The outcome: {run, epochs, train_seconds, images_per_second, val_accuracy, test_accuracy, params}."""
         return json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the summary tells of everything that the run did."""
+        if not (self.folder / "summary.json").is_file():
+            return False
+        whole = not self.recipe.compare_scratch or SCRATCH in self.summary
+        return whole and self.summary["epochs"] == len(self.history)
 
     @property
     def command(self) -> str:
@@ -155,8 +163,10 @@ def open_data(
 def effective(recipe: Recipe, data: DataSet) -> Recipe:
     """The recipe with every default that depends on the data or the optimiser filled in."""
     c, h, w = data.shape
+    rate, decay = defaults(recipe.opt)
     known = {
-        "lr": recipe.lr or default_lr(recipe.opt) * (FINE if recipe.starts_trained else 1),
+        "lr": recipe.lr or rate * (FINE if recipe.starts_trained else 1),
+        "weight_decay": decay if recipe.weight_decay is None else recipe.weight_decay,
         "loss": recipe.loss or ("binary-cross-entropy" if data.several else "cross-entropy"),
         "img_size": (h, w),
         "in_chans": c,

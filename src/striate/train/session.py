@@ -29,7 +29,7 @@ from striate.train.folder import hold
 from striate.train.hooks.health import Health
 from striate.train.hooks.record import Record
 from striate.train.hooks.track import TensorBoard, WandB
-from striate.train.hooks.watch import Best, EarlyStopping, Plateau
+from striate.train.hooks.watch import Best, EarlyStopping, Keep, Plateau
 from striate.train.labels import LabelEvaluation
 from striate.train.loop import Loop
 from striate.train.metrics import Evaluation
@@ -40,7 +40,7 @@ from striate.transfer.weights import Pretrained
 
 RUNS = Path("runs")
 # what may change when a run goes on
-FREE = {"epochs", "workers", "stop_after", "save_every", "health", "track", "cache", "cache_limit"}
+FREE = {"epochs", "workers", "stop_after", "save_every", "keep", "health", "track", "cache", "cache_limit"}
 PLACE = ("striate", "torch", "device", "precision")  # where a run goes on as it would have
 
 
@@ -63,6 +63,8 @@ def train(
         model = _fresh_model(recipe, data, found)
         engine = _engine(model, recipe)
         loop = Loop(recipe, data, engine, group=ranks)  # what can't work is refused before a folder is there
+        if not ranks.first:
+            torch.manual_seed(recipe.seed + ranks.rank)  # every rank draws its own dropout
         run = Run(Path(ranks.gather(str(_make_folder(recipe, output)) if ranks.first else "")[0]))
         with hold(run.folder, ranks.first):
             if ranks.first:
@@ -113,9 +115,12 @@ def _resume(
         tensors, facts = checkpoint.load_state(run.folder / "last")
         before = run.recipe
         after = recipe({**before.model_dump(), **changes})
-        if facts["epoch"] > after.epochs or (facts["stop"] and not changes):
-            return run
         _same_network(before, after)
+        if not allowed:
+            _refuse_changes(_settings(before, after))
+        over = facts["epoch"] > after.epochs or (facts["stop"] and not changes)
+        if over and run.finished:
+            return run
         torch.manual_seed(after.seed + ranks.rank)
         initial = run.initial
         data = open_data(after, run.splits, initial.preprocess if initial else None)
@@ -123,7 +128,8 @@ def _resume(
         phases.prepare_parts(after, model.module)
         engine = _engine(model, after)
         if not allowed:
-            _refuse_changes(before, after, run.environment, environment(engine))
+            was, now = run.environment, environment(engine)
+            _refuse_changes([(k, was.get(k), now[k]) for k in PLACE if was.get(k) != now[k]])
         ranks.agree(_facts(after, data))
         loop = Loop(after, data, engine, group=ranks)
         if ranks.first:
@@ -131,7 +137,7 @@ def _resume(
         run = Run(run.folder)
         if before.opt != after.opt:  # another optimiser has another memory
             tensors = {k: v for k, v in tensors.items() if not k.startswith("optimiser.")}
-        return _go(run, loop, model, listeners, report, (tensors, {**facts, "stop": ""}))
+        return _go(run, loop, model, listeners, report, (tensors, facts if over else {**facts, "stop": ""}))
 
 
 def _go(
@@ -187,10 +193,15 @@ def _hooks(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> list
     if loop.group.first:
         path = run.folder / "model.safetensors"
         hooks.append(Best(model, path, recipe.monitor, lambda: loop.judged.module))
+        if recipe.keep:
+            epochs = run.folder / "epochs"
+            hooks.append(Keep(recipe.keep, model, epochs, recipe.monitor, lambda: loop.judged.module))
+    watched = (recipe.monitor, recipe.min_delta)
     if recipe.patience:
-        hooks.append(EarlyStopping(recipe.patience, recipe.monitor, recipe.min_delta))
+        hooks.append(EarlyStopping(recipe.patience, *watched, recipe.patience_from, recipe.baseline))
     if recipe.sched == "plateau":
-        hooks.append(Plateau(recipe.plateau, recipe.monitor, recipe.min_delta))
+        least = recipe.min_lr / loop.peaks[0]
+        hooks.append(Plateau(recipe.plateau, *watched, recipe.plateau_factor, recipe.cooldown, least))
     if recipe.starts_trained:
         hooks += phases.hooks(loop)
     if not loop.group.first:
@@ -251,13 +262,14 @@ def _same_network(before: Recipe, after: Recipe) -> None:
             )
 
 
-def _refuse_changes(before: Recipe, after: Recipe, was: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise UsageError that shows what would make another run of this one."""
+def _settings(before: Recipe, after: Recipe) -> list[tuple[str, Any, Any]]:
+    """Flag, old and new value of what may not change when a run goes on."""
     old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
-    changed = [
-        (f"--{k.replace('_', '-')}", old[k], new[k]) for k in old if k not in FREE and old[k] != new[k]
-    ]
-    changed += [(k, was.get(k), now[k]) for k in PLACE if was.get(k) != now[k]]
+    return [(f"--{k.replace('_', '-')}", old[k], new[k]) for k in old if k not in FREE and old[k] != new[k]]
+
+
+def _refuse_changes(changed: list[tuple[str, Any, Any]]) -> None:
+    """Raise UsageError that shows what would make another run of this one."""
     if changed:
         diff = "; ".join(f"{name} {a} -> {b}" for name, a, b in changed)
         raise UsageError(f"this would be another run: {diff}", "--allow-changes goes on all the same")
@@ -304,7 +316,7 @@ def _arithmetic(recipe: Recipe) -> Iterator[None]:
 def _make_folder(recipe: Recipe, output: Path | str | None) -> Path:
     if output is not None:
         folder = Path(output)
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(folder.iterdir()) and not _restarted():
             raise UsageError(
                 f"{folder} is not empty", f"go on with --resume {folder}, or name another folder"
             )

@@ -16,7 +16,7 @@ from striate.errors import DataError, one_line
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 WRAPPED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the state dict
-PREFIXES = ("module.", "_orig_mod.")  # of several devices and of torch.compile
+PREFIXES = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name
 FLOOR, RATIO = 1 << 16, 100  # bytes, and unpacked over packed: torch packs nothing
 
 
@@ -51,11 +51,15 @@ def unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
         )
     if hollow := [key for key, value in content.items() if not _whole(value)]:
         raise DataError(f"{path}: {hollow[0]!r} is sparse, quantised or larger than what is stored: refused")
-    state = dict(content)
+    return without_prefixes(content)
+
+
+def without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the names that they had before the module was wrapped."""
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    return dict(state)
 
 
 def _whole(value: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """TensorBoard's own reader finds the metrics; both say in one line what to install."""
 
 import importlib.util
+import json
 import sys
 
 import pytest
@@ -34,3 +35,45 @@ def test_what_is_missing_is_named(make, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="is not installed") as caught:
         make(tmp_path)
     assert "striate[track]" in caught.value.hint
+
+
+def records(log):
+    """The records of a W&B file: after 7 bytes LevelDB's log format, blocks of 32 KiB of (crc, length, type, data)."""
+    at, parts = 7, []
+    while at + 7 <= len(log):
+        if (room := 2**15 - at % 2**15) < 7:
+            at += room
+            continue
+        end = at + 7 + int.from_bytes(log[at + 4 : at + 6], "little")
+        parts.append(log[at + 7 : end])
+        if log[at + 6] in (1, 4):  # whole, or the last part
+            yield b"".join(parts)
+            parts = []
+        at = end
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("wandb"), reason="the extra `track` is not installed")
+def test_wandb_writes_offline_and_goes_on_with_its_run(tmp_path, monkeypatch):
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    first, second = WandB(tmp_path, {"lr": 0.1}), WandB(tmp_path, {"lr": 0.1})
+    second.load_state_dict(first.state_dict())
+    for epoch, hook in enumerate((first, second), 1):
+        state = State(2, 1, epoch=epoch, metrics={"train_loss": 1 / epoch})
+        hook.on_start(state)
+        hook.on_epoch(state)
+        hook.on_end(state)
+    told, runs = {}, set()
+    for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")):
+        for data in records(path.read_bytes()):
+            record = Record.FromString(data)
+            if record.WhichOneof("record_type") == "run":
+                runs.add(record.run.run_id)
+            if record.WhichOneof("record_type") == "history":
+                row = {
+                    (i.key or "/".join(i.nested_key)): json.loads(i.value_json) for i in record.history.item
+                }
+                told[row["_step"]] = row["loss/train"]
+    assert told == {1: 1.0, 2: 0.5}
+    assert runs == {first.id}

@@ -1,5 +1,7 @@
 """When patience ends, step by step; Keras' EarlyStopping and ReduceLROnPlateau are the second opinion."""
 
+import json
+
 import keras
 import pytest
 import torch
@@ -9,7 +11,7 @@ from striate.data import Preprocess
 from striate.train import checkpoint
 from striate.train.checkpoint import Model
 from striate.train.events import State
-from striate.train.hooks.watch import Best, EarlyStopping, Plateau, score
+from striate.train.hooks.watch import Best, EarlyStopping, Keep, Plateau, score
 
 LOSSES = [1.0, 0.8, 0.79, 0.805, 0.7, 0.7, 0.71, 0.7, 0.69, 0.9, 0.9, 0.9, 0.9]
 
@@ -29,27 +31,51 @@ def epochs(listener, losses=LOSSES):
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
 @pytest.mark.parametrize("min_delta", [0.0, 0.05])
-def test_early_stopping_ends_in_the_epoch_in_which_keras_does(patience, min_delta):
+@pytest.mark.parametrize(("first", "baseline"), [(1, None), (4, None), (1, 0.75), (3, 0.5)])
+def test_early_stopping_ends_in_the_epoch_in_which_keras_does(patience, min_delta, first, baseline):
     class Net:
         stop_training = False
 
         def get_weights(self):
             return []
 
-    theirs = keras.callbacks.EarlyStopping(patience=patience, min_delta=min_delta, mode="min")
+    theirs = keras.callbacks.EarlyStopping(
+        patience=patience, min_delta=min_delta, mode="min", start_from_epoch=first - 1, baseline=baseline
+    )
     theirs.set_model(Net())
     theirs.on_train_begin()
     for epoch, loss in enumerate(LOSSES):
         theirs.on_epoch_end(epoch, {"val_loss": loss})
         if theirs.model.stop_training:
             break
-    assert len(epochs(EarlyStopping(patience, "loss", min_delta))) == epoch + 1
+    assert len(epochs(EarlyStopping(patience, "loss", min_delta, first, baseline))) == epoch + 1
 
 
 def test_a_plateau_divides_the_rate_and_waits_anew():
     rates = [rate for rate, _ in epochs(Plateau(2, "loss", 0.05))]
     #  1.0 .8  .79 .805 -> 0.1;  .7 better; .7 .71 -> 0.01; .7 .69 -> 0.001; .9 .9 -> ...
     assert rates == [1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001, 0.00001]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within Keras
+@pytest.mark.parametrize("patience", [1, 2])
+@pytest.mark.parametrize("cooldown", [0, 1, 3])
+@pytest.mark.parametrize(("factor", "least"), [(0.5, 0.0), (0.1, 0.03)])
+def test_a_plateau_lowers_the_rate_as_keras_does(patience, cooldown, factor, least):
+    """Keras begins to count in the last epoch of its cooldown: its n + 1 epochs are n here."""
+    net = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    net.compile(keras.optimizers.SGD(1.0))
+    theirs = keras.callbacks.ReduceLROnPlateau(
+        patience=patience, factor=factor, cooldown=cooldown + (cooldown > 0), min_lr=least, min_delta=0.05
+    )
+    theirs.set_model(net)
+    theirs.on_train_begin()
+    expected = []
+    for epoch, loss in enumerate(LOSSES):
+        theirs.on_epoch_end(epoch, {"val_loss": loss})
+        expected.append(float(net.optimizer.learning_rate.numpy()))
+    rates = [rate for rate, _ in epochs(Plateau(patience, "loss", 0.05, factor, cooldown, least))]
+    assert rates == pytest.approx(expected)
 
 
 def test_patience_survives_an_interruption():
@@ -64,6 +90,34 @@ def test_the_score_prefers_average_precision_where_labels_are_several():
     assert score(metrics, "accuracy") == 0.7
     assert score(metrics, "loss") == -0.3
     assert score({"val_accuracy": 0.5}, "accuracy") == 0.5
+
+
+def test_the_best_epochs_are_kept_and_no_others(tmp_path):
+    net = nn.Linear(4, 2)
+    model = Model(net, {}, (1, 2, 2), 2, ("a", "b"), Preprocess((2, 2), channels=1))
+    folder = tmp_path / "epochs"
+
+    def keep():
+        return Keep(2, model, folder, "accuracy", lambda: net)
+
+    def files():
+        return sorted(int(f.stem.removeprefix("epoch-")) for f in folder.glob("*"))
+
+    first, kept = keep(), []
+    first.on_start(State(9, 1))
+    for epoch, accuracy in enumerate([0.3, 0.5, 0.4, float("nan"), 0.6], 1):
+        nn.init.constant_(net.weight, epoch)
+        first.on_epoch(State(9, 1, epoch=epoch, metrics={"val_accuracy": accuracy, "val_loss": 1.0}))
+        kept.append(files())
+    assert kept == [[1], [1, 2], [2, 3], [2, 3], [2, 5]]
+    assert checkpoint.weights(folder / "epoch-005.safetensors")["weight"].unique().tolist() == [5.0]
+    (
+        folder / "epoch-007.safetensors"
+    ).touch()  # of an epoch that the run hadn't come to the end of when it was killed
+    again = keep()
+    again.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    again.on_start(State(9, 1, epoch=6))
+    assert files() == [2, 5]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """TensorBoard and Weights & Biases; both are asked for by name and come with the extra `track`."""
 
 import os
+import secrets
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,21 +34,28 @@ class WandB(Listener):
     """Metrics and recipe for Weights & Biases, below the run folder; offline unless WANDB_MODE says otherwise."""
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        self.folder, self.config = folder, config
+        self.folder, self.config, self.id = folder, config, secrets.token_hex(4)
         self._wandb = _need("wandb", "wandb")
         self.run: Any = None
 
     def on_start(self, state: State) -> None:
         mode: Any = os.environ.get("WANDB_MODE", "offline")
         self.run = self._wandb.init(
-            project="striate", name=self.folder.name, dir=str(self.folder), config=self.config, mode=mode
-        )
+            project="striate", name=self.folder.name, dir=str(self.folder), config=self.config, mode=mode,
+            id=self.id, resume="allow",
+        )  # fmt: skip
 
     def on_epoch(self, state: State) -> None:
         self.run.log({_grouped(name): value for name, value in state.metrics.items()}, step=state.epoch)
 
     def on_end(self, state: State) -> None:
         self.run.finish()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"id": self.id}
+
+    def load_state_dict(self, facts: dict[str, Any]) -> None:
+        self.id = facts["id"]
 
 
 def _grouped(name: str) -> str:

@@ -1,4 +1,7 @@
-"""What follows a validation metric: the best weights kept, early stopping, a lower rate on a plateau."""
+"""What follows a validation metric: the best weights kept, early stopping, a lower rate on a plateau.
+
+Beside Keras' callbacks: a metric always knows its direction, and all of this survives an interruption.
+"""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -11,8 +14,6 @@ from torch import nn
 
 from striate.train.checkpoint import Model
 from striate.train.events import Listener, State
-
-TENTH = 0.1  # what a plateau leaves of the learning rate
 
 
 def score(metrics: dict[str, float], monitor: str) -> float:
@@ -50,18 +51,74 @@ class Best(Listener):
         self.key, self.metrics = facts["key"], facts["metrics"]
 
 
-class Patience(Listener):
-    """Counts epochs since the score last rose by more than `min_delta`; a new high only just above isn't one."""
+class Keep(Listener):
+    """Keeps model files of the `count` best epochs, as epoch-012.safetensors; without validation, of the latest."""
 
-    def __init__(self, patience: int, monitor: str, min_delta: float = 0.0) -> None:
-        self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
-        self.best, self.waited = -float("inf"), 0
+    def __init__(
+        self, count: int, model: Model, folder: Path, monitor: str, judged: Callable[[], nn.Module]
+    ) -> None:
+        self.count, self.model, self.folder, self.monitor, self.judged = count, model, folder, monitor, judged
+        self.kept: list[tuple[float, int]] = []  # score and epoch, best first
+
+    def on_start(self, state: State) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self._remove_others()
 
     def on_epoch(self, state: State) -> None:
+        epoch, now = state.before + state.epoch, score(state.metrics, self.monitor)
+        now = float(epoch) if "val_loss" not in state.metrics else now
+        if not isfinite(now):
+            return
+        self.kept = sorted([*self.kept, (now, epoch)], key=lambda one: (-one[0], one[1]))[: self.count]
+        if (now, epoch) in self.kept:
+            model = replace(self.model, module=self.judged(), metrics={**state.metrics, "epoch": epoch})
+            model.save(self._file(epoch))
+        self._remove_others()
+
+    def _file(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:03}.safetensors"
+
+    def _remove_others(self) -> None:
+        """The new one stands before an old one goes, so that a kill leaves too many, never too few."""
+        wanted = {self._file(epoch) for _, epoch in self.kept}
+        for file in set(self.folder.glob("epoch-*.safetensors")) - wanted:
+            file.unlink()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": self.kept}
+
+    def load_state_dict(self, facts: dict[str, Any]) -> None:
+        self.kept = [(value, epoch) for value, epoch in facts["kept"]]
+
+
+class Patience(Listener):
+    """Counts epochs since the score last rose by more than `min_delta`; a new high only just above isn't one.
+
+    Below `baseline` a rise doesn't begin the count anew. Epochs before `first` don't count.
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        monitor: str,
+        min_delta: float = 0.0,
+        first: int = 1,
+        baseline: float | None = None,
+    ) -> None:
+        self.patience, self.monitor, self.min_delta, self.first = patience, monitor, min_delta, first
+        self.best, self.waited, self.baseline = -float("inf"), 0, -float("inf")
+        if baseline is not None:
+            self.baseline = -baseline if monitor == "loss" else baseline
+
+    def on_epoch(self, state: State) -> None:
+        if state.epoch < self.first:
+            return
         now = score(state.metrics, self.monitor)
         self.waited += 1
         if now > self.best + self.min_delta:
-            self.best, self.waited = now, 0
+            self.best = now
+            if now > self.baseline + self.min_delta:
+                self.waited = min(self.waited, 0)
         elif self.waited >= self.patience:
             self.waited = 0
             self.over(state)
@@ -85,7 +142,20 @@ class EarlyStopping(Patience):
 
 
 class Plateau(Patience):
-    """Leaves a tenth of the learning rate."""
+    """Leaves `factor` of the learning rate, at least `least` of its peak, and rests for `cooldown` epochs."""
+
+    def __init__(
+        self,
+        patience: int,
+        monitor: str,
+        min_delta: float = 0.0,
+        factor: float = 0.1,
+        cooldown: int = 0,
+        least: float = 0.0,
+    ) -> None:
+        super().__init__(patience, monitor, min_delta)
+        self.factor, self.cooldown, self.least = factor, cooldown, least
 
     def over(self, state: State) -> None:
-        state.rate *= TENTH
+        state.rate = min(state.rate, max(state.rate * self.factor, self.least))
+        self.waited = -self.cooldown
