@@ -73,6 +73,27 @@ def test_two_ranks_give_the_result_of_one_process(processes, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [(0, 2), (2, 0)])
+def test_a_run_goes_on_with_another_number_of_ranks(processes, tmp_path, first, then):
+    """Stopped in the middle of an epoch, whose sums of losses move to the ranks that are there now."""
+    steps = [
+        processes.striate(*SAME, "--output", tmp_path / "whole"),
+        processes.striate(*SAME, "--stop-after", 1e-6, "--output", tmp_path / "r", ranks=first),
+    ]
+    for job in steps:
+        code, _, err = processes.finish(job)
+        assert code == 0, err
+    job = processes.striate("train", "--resume", tmp_path / "r", "--stop-after", 3600, ranks=then)
+    code, _, err = processes.finish(job)
+    assert code == 0, err
+    whole, run = Run.open(tmp_path / "whole"), Run.open(tmp_path / "r")
+    assert len(run.history) == 3
+    for a, b in zip(whole.history, run.history, strict=True):
+        for k in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"):
+            assert a[k] == pytest.approx(b[k], rel=1e-5)
+
+
+@pytest.mark.slow
 def test_ranks_with_other_recipes_or_data_stop_at_the_start(processes, tmp_path):
 
     program = tmp_path / "other.py"

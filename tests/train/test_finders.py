@@ -1,5 +1,7 @@
 """What a finder tells, and that the loop afterwards is the loop before, to the bit."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 from striate.data import load
 from striate.errors import StriateError
 from striate.train.engine import Engine
-from striate.train.finders import HEADROOM, available, find_batch_size, find_lr, undisturbed
+from striate.train.finders import HEADROOM, available, find_batch_size, find_lr, peak, settle, undisturbed
 from striate.train.loop import Loop
 from striate.train.recipe import Recipe
 
@@ -90,3 +92,12 @@ def test_a_real_search_on_this_machine():
     found = find_batch_size(loop_of(), most=16)
     assert [t["batch_size"] for t in found.tried] == [2, 4, 8, 16]
     assert available(torch.device("cpu")) > 1 << 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak counts anew on Linux alone")
+def test_what_was_freed_before_does_not_hide_what_a_step_takes():
+    cpu = torch.device("cpu")
+    np.ones(40_000_000)  # 320 MB, given back at once
+    before = settle(cpu)
+    np.ones(10_000_000)  # 80 MB
+    assert 75e6 < peak(cpu) - before < 100e6

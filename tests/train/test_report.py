@@ -104,7 +104,9 @@ def test_the_figures_are_those_of_the_run(run: Run, page: Page) -> None:
     assert shown > 0
     maps = 2 * 2  # an image of each class beside the maps of its one convolution
     weights = 2  # layers
-    assert len(pictures) == 2 * shown + 6 + maps + 1 + weights  # mistakes with their heat maps, filters, the plane
+    assert (
+        len(pictures) == 2 * shown + 6 + maps + 1 + weights
+    )  # mistakes with their heat maps, filters, the plane
 
 
 def test_an_image_left_out_is_listed_with_the_reason(run: Run, page: Page) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from striate.data import Loader
 from striate.errors import StriateError
+from striate.train.engine import give_back_memory
 from striate.train.loop import Loop
 
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -69,7 +71,7 @@ def find_batch_size(loop: Loop, limit: int | None = None, most: int = 1 << 14) -
     """
     free = limit or available(loop.engine.device)
     room, tried = (1 - HEADROOM) * free, list[dict[str, float]]()
-    size, before = 2, _peak(loop.engine.device)  # two, for batch norm
+    size, before = 2, settle(loop.engine.device)  # two, for batch norm
     with undisturbed(loop):
         while size <= min(len(loop.data.train), most):
             if len(tried) > 1:
@@ -159,20 +161,33 @@ def _step(loop: Loop, images: Tensor, labels: Tensor, rate: float) -> float:
 def _cost(loop: Loop, size: int, before: int) -> dict[str, float]:
     """Bytes above `before` that two steps took at their most, and the speed of the second."""
     device = loop.engine.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     began = 0.0
     for images, labels in _batches(loop, size, 2):
         began = time.perf_counter()
         _step(loop, images, labels, 1e-12)
     seconds = time.perf_counter() - began
-    return {"bytes": max(0, _peak(device) - before), "images_per_second": size / seconds}
+    return {"bytes": max(0, peak(device) - before), "images_per_second": size / seconds}
 
 
-def _peak(device: torch.device) -> int:
-    """The most memory that was ever in use; of a GPU, since the statistics were reset."""
+def settle(device: torch.device) -> int:
+    """Bytes in use now; from here on `peak` counts anew, but for a CPU outside Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    give_back_memory()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak(device)
+
+
+def peak(device: torch.device) -> int:
+    """The most bytes that were in use since `settle`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, StopIteration):
+        status = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in status if line.startswith("VmHWM")).split()[1])
     import resource
 
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most

@@ -315,7 +315,7 @@ class Loop:
         tensors = {f"module.{k}": v for k, v in self.engine.module.state_dict().items()}
         packed, groups = pack_optimiser(self.optimiser)
         tensors |= packed
-        tensors |= {f"grad.{i}": p.grad for i, p in enumerate(self.trained) if p.grad is not None}
+        tensors |= self._pending()
         for follower in (self.average, self.lookahead):
             tensors |= follower.state_dict() if follower is not None else {}
         for rank, numbers in enumerate(self.group.gather(_random_state(device))):
@@ -345,8 +345,7 @@ class Loop:
         module = {k.removeprefix("module."): v for k, v in tensors.items() if k.startswith("module.")}
         self.engine.module.load_state_dict(module)
         unpack_optimiser(self.optimiser, tensors, facts["groups"])
-        for i, p in enumerate(self.trained):
-            p.grad = tensors[f"grad.{i}"].to(device) if f"grad.{i}" in tensors else None
+        self._load_pending(tensors)
         for follower in (self.average, self.lookahead):
             if follower is not None:
                 follower.load_state_dict(tensors)
@@ -365,6 +364,20 @@ class Loop:
             if (kept := facts["listeners"].get(name)) is not None:
                 listener.load_state_dict(kept)
         self.seconds = facts["seconds"]
+
+    def _pending(self) -> dict[str, Tensor]:
+        """Gradients whose step is still to come, of each rank: their mean has other last bits."""
+        own = {i: p.grad.cpu() for i, p in enumerate(self.trained) if p.grad is not None}
+        return {f"grad.{i}.{r}": g for r, part in enumerate(self.group.gather(own)) for i, g in part.items()}
+
+    def _load_pending(self, tensors: dict[str, Tensor]) -> None:
+        """Each rank takes its own; where their number is another one, all take the mean, which steps follow."""
+        ranks = sum(key.startswith("rng.cpu.") for key in tensors)
+        for i, p in enumerate(self.trained):
+            parts = [tensors[key] for r in range(ranks) if (key := f"grad.{i}.{r}") in tensors]
+            alike = len(parts) == self.group.size
+            part = parts[self.group.rank] if alike else torch.stack(parts).mean(0) if parts else None
+            p.grad = None if part is None else part.to(self.engine.device)
 
     def _lasting(self) -> Iterator[tuple[str, Any]]:
         """Each listener that has a state, by its kind; the second of a kind is `Kind 2`."""

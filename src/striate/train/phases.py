@@ -224,7 +224,9 @@ def _descend(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[M
     x, v = ((t.to(device) - mean.view(shape)) / std.view(shape) if len(t) else t for t in (train, val))
     labels = torch.from_numpy(loop.data.train.labels).to(device)
     weights = None if loop.weights is None else loop.weights.to(device)
-    optimiser = torch.optim.AdamW(tail.parameters(), HEAD_LR, weight_decay=recipe.weight_decay or 0.0, fused=True)
+    optimiser = torch.optim.AdamW(
+        tail.parameters(), HEAD_LR, weight_decay=recipe.weight_decay or 0.0, fused=True
+    )
     generator = torch.Generator().manual_seed(recipe.seed)
     batch = max(recipe.batch_size, len(x) // HEAD_STEPS)
     steps = recipe.head_epochs * -(-len(x) // batch)
