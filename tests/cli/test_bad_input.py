@@ -95,7 +95,7 @@ def test_the_nearest_units_and_networks_are_named(refused) -> None:
         (["--img-size", "9223372036854775808"], "img_size: expected less than or equal to 4096", ""),
         (["--epochz", "3"], "unknown flag --epochz", "did you mean --epochs"),
         (["--weight_decay", "3"], "unknown flag --weight_decay", "did you mean --weight-decay"),
-        (["--resume", "elsewhere"], "elsewhere is no run folder", "`striate train` writes one"),
+        (["--resume", "elsewhere"], "--resume goes on in the folder of the run: leave --output out", ""),
         (["-c", "gone.yaml"], "gone.yaml", ""),
     ],
 )
@@ -105,6 +105,13 @@ def test_flags(refused, flags: list[str], cause: str, hint: str) -> None:
     assert len(err.splitlines()) <= 2
     assert cause in err
     assert hint in err
+
+
+def test_resume_where_no_run_is(refused) -> None:
+    code, err = refused("train", "--resume", "elsewhere")
+    assert code == 2
+    assert "elsewhere is no run folder" in err
+    assert "`striate train` writes one" in err
 
 
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(

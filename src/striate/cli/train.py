@@ -69,7 +69,7 @@ def _train(
         return
     with progress(stderr=as_json) as listener:
         if resume:
-            run = _resume(resume, settings, config, allow_changes, listener)
+            run = _resume(resume, settings, config, output, allow_changes, listener)
         else:
             run = _start(settings, config, output, listener)
     if is_first():
@@ -126,12 +126,19 @@ def _rehearse(
 
 
 def _resume(
-    folder: Path, settings: dict[str, Any], config: Path | None, allow_changes: bool, listener: Any
+    folder: Path,
+    settings: dict[str, Any],
+    config: Path | None,
+    output: Path | None,
+    allow_changes: bool,
+    listener: Any,
 ) -> "Run":
     from striate import train
 
     if config is not None:
         raise UsageError("--resume goes on with the recipe of the run: leave --config out")
+    if output is not None:
+        raise UsageError("--resume goes on in the folder of the run: leave --output out")
     return train.resume(folder, [listener], allow_changes=allow_changes, **settings)
 
 
