@@ -40,6 +40,7 @@ def test_a_grid_takes_every_step() -> None:
     [
         ("lrr=1..2", "lrr"),
         ("seed=1,2", "seed"),
+        ("monitor=loss,accuracy", "monitor"),
         ("lr", "FIELD=VALUES"),
         ("lr=2..1", "lower"),
         ("lr=0..1:log", "positive"),

@@ -1,19 +1,54 @@
 """Small real searches on the digits: what was chosen, what was kept, what was recorded."""
 
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
+from time import sleep
 from typing import Any
 
+import numpy as np
+import optuna
 import pytest
+from sklearn.datasets import load_digits
 
 from striate.cli import main
 from striate.errors import StriateError, UsageError
 from striate.train import Run
+from striate.train.events import Listener, State
+from striate.train.loop import Interrupted
 from striate.tune import Choice, Range, tune
 
 LINEAR = "INPUT(8,8,1) => FC(10)"
 SMALL = {"data": "digits", "model": LINEAR, "epochs": 1, "batch_size": 128, "health": False}
 RATES = (1e-5, 1e-3, 1e-1)
+GRID = {"lr": Choice(RATES)}
+ANY_RATE = {"lr": Range(1e-4, 1e-1, log=True)}
+
+
+def study_in(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.db'}")
+
+
+def rates(folder: Path, state: str = "COMPLETE") -> list[float]:
+    return [trial.params["lr"] for trial in study_in(folder).trials if trial.state.name == state]
+
+
+class SignalInTrial(Listener):
+    """Ctrl-C while trial number `number` trains."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def on_start(self, state: State) -> None:
+        self.left -= 1
+
+    def on_step(self, state: State) -> None:
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_grid_tries_everything_and_keeps_the_best_on_validation(tmp_path: Path) -> None:
@@ -22,7 +57,7 @@ def test_a_grid_tries_everything_and_keeps_the_best_on_validation(tmp_path: Path
     def told(study: Any, trial: Any) -> None:
         seen[trial.params["lr"]] = trial.value
 
-    found = tune(SMALL, {"lr": Choice(RATES)}, tmp_path, sampler="grid", pruner="none", told=[told])
+    found = tune(SMALL, GRID, tmp_path, sampler="grid", pruner="none", told=[told])
     assert set(seen) == set(RATES)
     best = max(seen, key=lambda lr: seen[lr])
     assert found["params"] == {"lr": best}
@@ -36,16 +71,123 @@ def test_a_grid_tries_everything_and_keeps_the_best_on_validation(tmp_path: Path
     assert "0.1" in page
     assert page.count('<svg class="chart"') == 2
     assert f"<title>best so far, trial 2: {100 * max(seen.values()):.4g} %</title>" in page
-    again = tune(SMALL, {"lr": Choice(RATES)}, tmp_path, sampler="grid", pruner="none")
+    again = tune(SMALL, GRID, tmp_path, sampler="grid", pruner="none")
     assert again == found  # nothing is tried twice
 
 
 def test_a_study_goes_on_where_it_stood(tmp_path: Path) -> None:
-    axis = {"lr": Range(1e-4, 1e-1, log=True)}
-    assert tune(SMALL, axis, tmp_path, trials=2, sampler="random")["trials"] == 2
-    more = tune(SMALL, axis, tmp_path, trials=3, sampler="random")
-    assert more["trials"] == 3
-    assert 1e-4 <= more["params"]["lr"] <= 1e-1
+    assert tune(SMALL, ANY_RATE, tmp_path / "a", trials=2, sampler="random")["trials"] == 2
+    more = tune(SMALL, ANY_RATE, tmp_path / "a", trials=4, sampler="random")
+    drawn = rates(tmp_path / "a")
+    assert more["trials"] == len(set(drawn)) == 4  # no point is drawn again
+    assert all(1e-4 <= rate <= 1e-1 for rate in drawn)
+    tune(SMALL, ANY_RATE, tmp_path / "b", trials=2, sampler="random")
+    assert rates(tmp_path / "b") == drawn[:2]  # the seed decides
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_machines_that_start_together_draw_different_points(tmp_path: Path, sampler: str) -> None:
+    drawn = [
+        tune(
+            SMALL,
+            ANY_RATE,
+            tmp_path / name,
+            trials=1,
+            sampler=sampler,
+            storage=f"sqlite:///{tmp_path}/{name}.db",
+        )
+        for name in "ab"
+    ]
+    assert drawn[0]["params"] != drawn[1]["params"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
+def test_a_signal_ends_the_search_and_the_same_command_goes_on(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    words = ["tune", "digits", "--model", LINEAR, "--search", "lr=1e-4..1e-1:log", "--epochs", "100000"]
+    program = f"from striate.cli import main; raise SystemExit(main({[*words, '--output', str(tmp_path)]}))"
+    job = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    try:
+        while not (tmp_path / "trials" / "0" / "metrics.csv").exists():  # an epoch is over
+            assert job.poll() is None
+            sleep(0.05)
+        job.send_signal(number)
+        said = job.communicate(timeout=60)[1]
+    finally:
+        job.kill()
+    assert job.returncode == code
+    assert said.splitlines() == [
+        f"error: stopped by {number.name}",
+        "hint: the same command goes on with the search",
+    ]
+    interrupted = study_in(tmp_path).trials[0].params
+    found = tune(SMALL, ANY_RATE, tmp_path, trials=1)
+    assert (found["params"], found["trials"], found["failed"]) == (interrupted, 1, 0)
+
+
+def test_a_grid_goes_on_with_the_combination_that_was_interrupted(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match="SIGINT"):
+        tune(SMALL, GRID, tmp_path, sampler="grid", listeners=[SignalInTrial(1)])
+    assert rates(tmp_path) == [RATES[0]]
+    found = tune(SMALL, GRID, tmp_path, sampler="grid")
+    assert (found["trials"], found["complete"], found["failed"]) == (3, 3, 0)
+    assert sorted(rates(tmp_path)) == sorted(RATES)
+
+
+def test_a_grid_goes_on_with_the_combination_that_was_killed(tmp_path: Path) -> None:
+    tune(SMALL, GRID, tmp_path, sampler="grid", trials=1)
+    killed = study_in(tmp_path).ask()
+    assert killed.suggest_categorical("lr", RATES) == RATES[1]
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        sign_of_life = (killed._trial_id, "2020-01-01 00:00:00.000000")
+        database.execute("insert into trial_heartbeats (trial_id, heartbeat) values (?, ?)", sign_of_life)
+    found = tune(SMALL, GRID, tmp_path, sampler="grid")
+    assert (found["trials"], found["complete"], found["failed"]) == (3, 3, 0)
+    assert sorted(rates(tmp_path)) == sorted(RATES)
+
+
+def test_trials_are_judged_by_what_the_recipe_monitors(tmp_path: Path) -> None:
+    rash = {
+        "lr": Choice((0.01, 10.0))
+    }  # the higher rate is right more often, and far from the truth where it errs
+    by_accuracy = tune(SMALL, rash, tmp_path / "accuracy", sampler="grid")
+    by_loss = tune({**SMALL, "monitor": "loss"}, rash, tmp_path / "loss", sampler="grid")
+    assert (by_accuracy["params"], by_accuracy["judged_by"]) == ({"lr": 10.0}, "validation accuracy")
+    assert (by_loss["params"], by_loss["judged_by"]) == ({"lr": 0.01}, "validation loss")
+    run = Run.open(by_loss["run"])
+    assert by_loss["value"] == run.history[0]["val_loss"]
+    assert by_loss["val_accuracy"] == run.summary["val_accuracy"] < by_accuracy["val_accuracy"]
+    page = (tmp_path / "loss" / "report.html").read_text()
+    assert f"validation loss {by_loss['value']:.4f}." in page
+    assert "validation accuracy" not in page
+    with pytest.raises(UsageError, match="judged by their validation loss, not by --monitor accuracy"):
+        tune(SMALL, rash, tmp_path / "loss", sampler="grid")
+
+
+def test_trials_on_several_labels_are_judged_by_mean_average_precision(tmp_path: Path) -> None:
+    digits = load_digits()
+    labels = np.stack([digits.target % 2, digits.target > 4], axis=1)  # odd, large
+    np.savez(tmp_path / "d.npz", x_train=digits.images.astype(np.uint8)[..., None], y_train=labels)
+    found = tune(
+        {**SMALL, "data": str(tmp_path / "d.npz"), "model": "INPUT(8,8,1) => FC"},
+        GRID,
+        tmp_path / "s",
+        sampler="grid",
+    )
+    summary = Run.open(found["run"]).summary
+    assert found["judged_by"] == "validation mean average precision"
+    assert found["value"] == summary["val_map"] > found["val_accuracy"] == summary["val_accuracy"]
+    assert "validation mean average precision" in (tmp_path / "s" / "report.html").read_text()
+
+
+def test_data_without_a_validation_split_ends_the_search_before_it_trains(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs a validation split"):
+        tune({**SMALL, "split": "80/0/20"}, GRID, tmp_path, sampler="grid")
+    assert [trial.state.name for trial in study_in(tmp_path).trials] == ["FAIL", "WAITING", "WAITING"]
+    assert not (tmp_path / "trials" / "0" / "metrics.csv").exists()
 
 
 def test_bad_trials_end_early(tmp_path: Path) -> None:
@@ -62,6 +204,7 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(tmp_path: Path) -
     found = tune(SMALL, {"model": model}, tmp_path, sampler="grid")
     assert (found["complete"], found["failed"]) == (1, 1)
     assert found["params"] == {"model": LINEAR}
+    assert tune(SMALL, {"model": model}, tmp_path, sampler="grid") == found  # it would fail again
     with pytest.raises(StriateError, match="no trial of 1"):
         tune(SMALL, {"model": Choice(model.values[:1])}, tmp_path / "bad", sampler="grid")
 
@@ -79,7 +222,13 @@ def test_the_command_reads_the_space_from_the_recipe_file(
     config.write_text("epochs: 1\nbatch_size: 128\nsearch:\n  lr: [0.01, 0.1]\n")
     words = ["tune", "digits", "--model", LINEAR, "-c", str(config), "--output", str(tmp_path / "s")]
     assert main([*words, "--sampler", "grid", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    said = capsys.readouterr()
+    found = json.loads(said.out.splitlines()[-1])
+    first, second = said.err.splitlines()
+    assert first.startswith("1 of 2  trial 0 complete  ")
+    best = f"best {100 * found['value']:.2f} % (trial {found['best_trial']})"
+    assert second.startswith("2 of 2  trial 1 complete  ")
+    assert second.endswith(best)
     assert found["trials"] == 2
     assert found["params"]["lr"] in (0.01, 0.1)
     assert main([*words, "--lr", "0.1"]) == 2

@@ -53,6 +53,7 @@ def _tune(
     """Search the settings that train the best network."""
     from striate.tune import axes, tune
     from striate.tune.study import PRUNERS, SAMPLERS
+    from striate.tune.words import figure, line
 
     settings = {name: value for name, value in fields.items() if value is not None}
     written = _read(config)
@@ -60,30 +61,23 @@ def _tune(
     if twice := space.keys() & settings.keys():
         raise UsageError(f"--{min(twice).replace('_', '-')} is given and searched")
     settings = {**{k: v for k, v in written.items() if k not in space}, **settings}
-    out = console(as_json)
-
-    def tell(study: Any, trial: Any) -> None:
-        value = (
-            f"{trial.value:.2%}".replace("%", " %")
-            if trial.value is not None
-            else trial.user_attrs.get("error", "")
-        )
-        values = "  ".join(
-            f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in trial.params.items()
-        )
-        out.print(f"trial {trial.number}  {trial.state.name.lower()}  {value}  {values}", soft_wrap=True)
-
     one_of(sampler, SAMPLERS, "--sampler")
     one_of(pruner, PRUNERS, "--pruner")
     with progress(as_json) as live:
         listeners = [live] if isinstance(live, Bar) else []
+        out = console(as_json)  # prints above the bar
+
+        def tell(study: Any, trial: Any) -> None:
+            out.print(line(study, trial), soft_wrap=True)
+            out.file.flush()
+
         found = tune(
             settings, space, output, trials, sampler, pruner, timeout, storage, listeners, told=[tell]
         )
     emit(
         found,
         as_json,
-        f"best: trial {found['best_trial']}, validation accuracy {100 * found['val_accuracy']:.2f} %, "
+        f"best: trial {found['best_trial']}, {found['judged_by']} {figure(found['value'], found['judged_by'])}, "
         + ", ".join(f"{k} {v}" for k, v in found["params"].items()),
         f"run folder: {found['run']}; {found['complete']} complete, {found['pruned']} pruned, {found['failed']} failed",
         f"report: {found['report']}",

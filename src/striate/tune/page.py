@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from striate.files import write_text
 from striate.train.charts import Line, line_chart
+from striate.tune.trial import settled
+from striate.tune.words import LOSS, figure, measure
 
 if TYPE_CHECKING:
     import optuna
@@ -21,10 +23,15 @@ def write_page(study: "optuna.Study", output: Path) -> Path:
 
     pages = [PackageLoader(package, ".") for package in ("striate.tune", "striate.train")]  # here; the style
     templates = Environment(loader=ChoiceLoader(pages), autoescape=True, trim_blocks=True)
-    trials = sorted(study.trials, key=lambda t: (t.value is None, -(t.value or 0), t.number))
+    sign = 1 if measure(study) == LOSS else -1
+    trials = sorted(
+        filter(settled, study.trials), key=lambda t: (t.value is None, sign * (t.value or 0), t.number)
+    )
     names = sorted({name for trial in trials for name in trial.params})
     page = templates.get_template("page.html").render(
         study=study,
+        measure=measure(study),
+        figure=figure,
         best=study.best_trial,
         trials=trials,
         names=names,
@@ -37,8 +44,10 @@ def write_page(study: "optuna.Study", output: Path) -> Path:
 
 def _charts(study: "optuna.Study") -> list[tuple[str, str]]:
     """Captions with SVG: the value of each trial and the best so far; each trial epoch by epoch."""
+    name = measure(study)
+    better = min if name == LOSS else max
     found = [(trial.number, trial.value or 0.0) for trial in _complete(study)]
-    rose = list(accumulate(found, lambda best, trial: (trial[0], max(best[1], trial[1]))))
+    so_far = list(accumulate(found, lambda best, trial: (trial[0], better(best[1], trial[1]))))
     best = study.best_trial.number
     curves = [
         Line(
@@ -46,19 +55,19 @@ def _charts(study: "optuna.Study") -> list[tuple[str, str]]:
             sorted(t.intermediate_values.items()),
             "best" if t.number == best else "trial",
         )
-        for t in sorted(study.trials, key=lambda t: t.number == best)  # the best is drawn over the others
+        for t in sorted(
+            filter(settled, study.trials), key=lambda t: t.number == best
+        )  # the best is drawn over the others
     ]
     drawn = {
-        "How the best validation accuracy rose": (
-            [Line("best so far", rose, "best"), Line("trial", found, "trial dots")],
+        f"The best {name} so far": (
+            [Line("best so far", so_far, "best"), Line("trial", found, "trial dots")],
             "trial",
         ),
-        "Trials epoch by epoch": (curves, "epoch"),
+        f"The {name} of every trial": (curves, "epoch"),
     }
-    return [
-        (caption, line_chart(caption, lines, x, "validation accuracy", lambda v: f"{100 * v:.4g} %"))
-        for caption, (lines, x) in drawn.items()
-    ]
+    form = "{:.4g}".format if name == LOSS else lambda v: f"{100 * v:.4g} %"
+    return [(caption, line_chart(caption, lines, x, name, form)) for caption, (lines, x) in drawn.items()]
 
 
 def _importance(study: "optuna.Study") -> dict[str, float]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 Value = bool | int | float | str
+FIXED = ("data", "seed", "monitor")  # what trials share, or they couldn't be compared
 NUMBER = r"[+-]?[\d.]+(?:e[+-]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\.\.({NUMBER})(?::(log|{NUMBER}))?", re.IGNORECASE)
 
@@ -98,7 +99,7 @@ def axes(texts: Sequence[str] = (), mapping: Mapping[str, Any] | None = None) ->
         given[name.strip().replace("-", "_")] = values.strip()
     found = {}
     for name, values in given.items():
-        if name not in Recipe.model_fields or name in ("data", "seed"):
+        if name not in Recipe.model_fields or name in FIXED:
             raise UsageError(f"search: {name} is no field to search", nearest(name, Recipe.model_fields))
         found[name] = _axis(name, values)
     if not found:

@@ -6,21 +6,23 @@ Selection looks at the validation split alone. The study is a database that many
 import itertools
 import shutil
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from striate.errors import StriateError, UsageError
-from striate.train import Run, recipe, train
-from striate.train.events import Listener, State
+from striate.train import Run, recipe
+from striate.train.recipe import Recipe
 from striate.tune.space import Axis
+from striate.tune.trial import Failed, lost, run_trial, settled
+from striate.tune.words import measure
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
 HEARTBEAT = 30  # seconds; a trial silent for twice as long is taken as killed
+TRIALS = 20
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
 Told = Callable[["optuna.Study", "FrozenTrial"], None]
@@ -41,78 +43,91 @@ def tune(
     """Train recipes made of `settings` and a value of every axis; the winner's run folder stays, with a report.
 
     trials: in all, those of an earlier call in the same folder included; by default 20, or the whole grid. timeout: s.
-    storage: an Optuna storage URL that other machines use too, by default a SQLite file in `output`. Returns
-    {run, trials, complete, pruned, failed, best_trial, val_accuracy, test_accuracy, params}. Raises UsageError
-    before the first trial where an end of an axis makes no recipe.
+    storage: an Optuna storage URL that other machines use too, by default a SQLite file in `output`. Returns {run,
+    report, trials, complete, pruned, failed, best_trial, judged_by, value, val_accuracy, test_accuracy, params}.
+    Raises UsageError before the first trial where an end of an axis makes no recipe, and without a validation split.
     """
-    optuna = _optuna()
     output = Path(output)
     for name, axis in axes.items():
         for value in axis.ends:
             recipe({**settings, name: value})
     base = recipe({**settings, **{name: axis.ends[0] for name, axis in axes.items()}})
-    output.mkdir(parents=True, exist_ok=True)
-    url = storage or f"sqlite:///{(output / 'study.db').resolve()}"
-    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-        database = optuna.storages.RDBStorage(url, heartbeat_interval=HEARTBEAT)
-    study = optuna.create_study(
-        storage=database,
-        study_name=output.name,
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=base.seed)
-        if sampler == "tpe"
-        else optuna.samplers.RandomSampler(seed=base.seed),
-        pruner=_pruner(pruner, base.epochs),
-        load_if_exists=True,
-    )
-    if sampler == "grid":
-        trials = _enqueue_grid(study, axes)
-    left = (20 if trials is None else trials) - sum(t.state.is_finished() for t in study.trials)
-    if left > 0:
+    grid = _grid(axes) if sampler == "grid" else None
+    study = _open(output, storage, base, sampler, pruner)
+
+    def stop_when_done(study: "optuna.Study", trial: "FrozenTrial") -> None:
+        if _left(study, trials, grid) <= 0:
+            study.stop()
+
+    if _left(study, trials, grid) > 0:
+        study.set_user_attr("planned", _planned(study, trials, grid))
         study.optimize(
-            lambda trial: _one(trial, settings, axes, output, listeners),
-            n_trials=left,
+            lambda trial: run_trial(trial, settings, axes, output, listeners),
             timeout=timeout,
-            catch=(StriateError, RuntimeError, MemoryError),
-            callbacks=[_keep_best(output), *told],
+            catch=(Failed,),
+            callbacks=[_keep_best(output), *told, stop_when_done],
         )
     return _outcome(study, output)
 
 
-def _one(
-    trial: "optuna.Trial",
-    settings: Mapping[str, Any],
-    axes: Mapping[str, Axis],
-    output: Path,
-    listeners: Sequence[Any],
-) -> float:
-    """The best validation accuracy of a run with the values that `trial` chooses."""
-    chosen = {name: axis.suggest(name, trial) for name, axis in axes.items()}
-    folder = output / "trials" / str(trial.number)
-    trial.set_user_attr("run", str(folder))
-    try:
-        run = train(recipe({**settings, **chosen}), folder, [_Reporter(trial), *listeners], report=False)
-    except (StriateError, RuntimeError, MemoryError) as error:
-        trial.set_user_attr("error", " ".join(str(error).split()))
-        raise
-    value = run.summary["val_accuracy"]
-    if value is None:
-        raise UsageError("a search needs a validation split", "--split 70/15/15")
-    trial.set_user_attr("test_accuracy", run.summary["test_accuracy"])
-    return float(value)
+def _open(output: Path, storage: str | None, base: Recipe, sampler: str, pruner: str) -> "optuna.Study":
+    """The study of that folder, begun or gone on with."""
+    optuna = _optuna()
+    output.mkdir(parents=True, exist_ok=True)
+    url = storage or f"sqlite:///{(output / 'study.db').resolve()}"
+    direction = "minimize" if base.monitor == "loss" else "maximize"
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+        study = optuna.create_study(
+            storage=optuna.storages.RDBStorage(url, heartbeat_interval=HEARTBEAT),
+            study_name=output.name,
+            direction=direction,
+            pruner=_pruner(pruner, base.epochs),
+            load_if_exists=True,
+        )
+        optuna.storages.fail_stale_trials(study)
+    if study.direction.name.lower() != direction:
+        raise UsageError(
+            f"the trials in {output} are judged by their {measure(study)}, not by --monitor {base.monitor}",
+            "another --output",
+        )
+    # points that this seed has drawn before, here or on another machine, aren't drawn again
+    seed = None if storage else base.seed + len(study.trials)
+    samplers = optuna.samplers
+    study.sampler = samplers.TPESampler(seed=seed) if sampler == "tpe" else samplers.RandomSampler(seed=seed)
+    return study
 
 
-class _Reporter(Listener):
-    """Tells the study how a trial goes, and ends one that goes badly."""
+def _grid(axes: Mapping[str, Axis]) -> list[dict[str, Any]]:
+    """Every combination of values."""
+    values = [axis.grid(name) for name, axis in axes.items()]
+    return [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*values)]
 
-    def __init__(self, trial: "optuna.Trial") -> None:
-        self.trial = trial
 
-    def on_epoch(self, state: State) -> None:
-        if "val_accuracy" in state.metrics:
-            self.trial.report(state.metrics["val_accuracy"], state.epoch)
-            if self.trial.should_prune():
-                raise _optuna().TrialPruned
+def _left(study: "optuna.Study", trials: int | None, grid: list[dict[str, Any]] | None) -> int:
+    """How many trials are still to begin; those of a grid are asked for here."""
+    done = sum(map(settled, study.get_trials(deepcopy=False)))
+    if grid is None:
+        return (TRIALS if trials is None else trials) - done
+    waiting = _ask(study, grid)
+    return waiting if trials is None else min(waiting, trials - done)
+
+
+def _ask(study: "optuna.Study", grid: list[dict[str, Any]]) -> int:
+    """Ask for the combinations that no trial has had; how many trials wait."""
+    found = [trial for trial in study.get_trials(deepcopy=False) if not lost(trial)]
+    asked = {frozenset(t.system_attrs.get("fixed_params", t.params).items()) for t in found}
+    missing = [values for values in grid if frozenset(values.items()) not in asked]
+    for values in missing:
+        study.enqueue_trial(values)
+    return len(missing) + sum(trial.state.name == "WAITING" for trial in found)
+
+
+def _planned(study: "optuna.Study", trials: int | None, grid: list[dict[str, Any]] | None) -> int:
+    """How many trials there will be when the search is over."""
+    if grid is None:
+        return TRIALS if trials is None else trials
+    asked = sum(not lost(trial) for trial in study.get_trials(deepcopy=False))
+    return asked if trials is None else min(asked, trials)
 
 
 def _keep_best(output: Path) -> Told:
@@ -134,12 +149,11 @@ def _outcome(study: "optuna.Study", output: Path) -> dict[str, Any]:
     from striate.train.report import write_report
     from striate.tune.page import write_page
 
-    counts = Counter(trial.state.name for trial in study.trials)
-    if not counts["COMPLETE"]:
-        causes = [t.user_attrs["error"] for t in study.trials if "error" in t.user_attrs]
-        raise StriateError(
-            f"no trial of {len(study.trials)} came to its end" + f": {causes[-1]}" * bool(causes)
-        )
+    trials = [trial for trial in study.trials if settled(trial)]
+    states = [trial.state.name for trial in trials]
+    if "COMPLETE" not in states:
+        causes = [t.user_attrs["error"] for t in trials if "error" in t.user_attrs]
+        raise StriateError(f"no trial of {len(trials)} came to its end" + f": {causes[-1]}" * bool(causes))
     best = study.best_trial
     folder = Path(best.user_attrs["run"])
     if folder.is_dir():  # else on the machine that trained it
@@ -147,24 +161,17 @@ def _outcome(study: "optuna.Study", output: Path) -> dict[str, Any]:
     return {
         "run": str(folder),
         "report": str(write_page(study, output)),
-        "trials": len(study.trials),
-        "complete": counts["COMPLETE"],
-        "pruned": counts["PRUNED"],
-        "failed": counts["FAIL"],
+        "trials": len(trials),
+        "complete": states.count("COMPLETE"),
+        "pruned": states.count("PRUNED"),
+        "failed": states.count("FAIL"),
         "best_trial": best.number,
-        "val_accuracy": best.value,
+        "judged_by": measure(study),
+        "value": best.value,
+        "val_accuracy": best.user_attrs.get("val_accuracy"),
         "test_accuracy": best.user_attrs.get("test_accuracy"),
         "params": best.params,
     }
-
-
-def _enqueue_grid(study: "optuna.Study", axes: Mapping[str, Axis]) -> int:
-    """Ask for every combination that was not asked for before; returns how many there are."""
-    grid = [axis.grid(name) for name, axis in axes.items()]
-    combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*grid)]
-    for values in combinations:
-        study.enqueue_trial(values, skip_if_exists=True)
-    return len(combinations)
 
 
 def _pruner(name: str, epochs: int) -> "optuna.pruners.BasePruner":
@@ -181,5 +188,5 @@ def _optuna() -> Any:
         import optuna
     except ImportError:
         raise UsageError("`striate tune` needs Optuna", "pip install 'striate[tune]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would tell of a failed trial with a trace
     return optuna

@@ -1,0 +1,96 @@
+"""One trial: an ordinary run, judged as `train` judges its epochs, by what its recipe monitors."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from striate.errors import StriateError, UsageError
+from striate.train import Run, recipe, train
+from striate.train.events import Listener, State
+from striate.train.hooks.watch import score
+from striate.train.loop import Interrupted
+from striate.tune.space import Axis
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.trial import FrozenTrial
+
+KEPT = ("val_accuracy", "val_map", "test_accuracy", "test_map")  # of a run's summary
+
+
+class Failed(Exception):
+    """A trial's values led to an error; the search goes on."""
+
+
+class Unjudged(UsageError):
+    """No trial can be judged, so the search ends."""
+
+
+def run_trial(
+    trial: "Trial",
+    settings: Mapping[str, Any],
+    axes: Mapping[str, Axis],
+    output: Path,
+    listeners: Sequence[Any],
+) -> float:
+    """Train with the values that `trial` chooses; returns what its best epoch is judged by."""
+    chosen = {name: axis.suggest(name, trial) for name, axis in axes.items()}
+    folder = output / "trials" / str(trial.number)
+    trial.set_user_attr("run", str(folder))
+    try:
+        asked = recipe({**settings, **chosen})
+        run = train(asked, folder, [_Reporter(trial, Run(folder), asked.monitor), *listeners], report=False)
+        value = _value(run.model().metrics, asked.monitor)
+        if not isfinite(value):
+            raise StriateError(f"it is judged by {value}")
+    except (Interrupted, KeyboardInterrupt, SystemExit) as stop:
+        trial.study.enqueue_trial(chosen)
+        if isinstance(stop, Interrupted):
+            stop.hint = "the same command goes on with the search"
+        raise
+    except Unjudged:
+        raise
+    except (StriateError, RuntimeError, MemoryError) as error:
+        trial.set_user_attr("error", " ".join(str(error).split()))
+        raise Failed from error
+    for name in KEPT:
+        if name in run.summary:
+            trial.set_user_attr(name, run.summary[name])
+    return value
+
+
+def lost(trial: "FrozenTrial") -> bool:
+    """Whether a trial was killed or interrupted: its values count as never tried."""
+    return trial.state.name == "FAIL" and "error" not in trial.user_attrs
+
+
+def settled(trial: "FrozenTrial") -> bool:
+    """Whether a trial has an outcome: a value, an early end, or an error of its own."""
+    return trial.state.is_finished() and not lost(trial)
+
+
+def _value(metrics: dict[str, float], monitor: str) -> float:
+    """The watched metric as it is; as a score, a loss has its sign turned."""
+    found = score(metrics, monitor)
+    return -found if monitor == "loss" else found
+
+
+class _Reporter(Listener):
+    """Tells the study how a trial goes, and ends one that goes badly."""
+
+    def __init__(self, trial: "Trial", run: Run, monitor: str) -> None:
+        self.trial, self.run, self.monitor = trial, run, monitor
+
+    def on_start(self, state: State) -> None:
+        if not self.run.splits["val"]["ids"]:
+            raise Unjudged("a search needs a validation split", "--split 70/15/15")
+
+    def on_epoch(self, state: State) -> None:
+        from optuna import TrialPruned
+
+        value = _value(state.metrics, self.monitor)
+        if isfinite(value):
+            self.trial.report(value, state.before + state.epoch)
+            if self.trial.should_prune():
+                raise TrialPruned
