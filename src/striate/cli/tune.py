@@ -1,12 +1,13 @@
 """`striate tune DATA --model NET --search FIELD=VALUES...`: train's flags, and what to search."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from striate.cli.common import Debug, Json, console, emit, one_of
+from striate.cli.common import Debug, Json, emit, one_of
 from striate.cli.progress import Bar, progress
 from striate.cli.train import listed, with_recipe_flags
 from striate.errors import UsageError
@@ -65,11 +66,10 @@ def _tune(
     one_of(pruner, PRUNERS, "--pruner")
     with progress(as_json) as live:
         listeners = [live] if isinstance(live, Bar) else []
-        out = console(as_json)  # prints above the bar
+        out = sys.stderr if as_json else sys.stdout  # as the bar has put it: what is printed comes above
 
         def tell(study: Any, trial: Any) -> None:
-            out.print(line(study, trial), soft_wrap=True)
-            out.file.flush()
+            print(line(study, trial), file=out, flush=True)
 
         found = tune(
             settings, space, output, trials, sampler, pruner, timeout, storage, listeners, told=[tell]
