@@ -14,6 +14,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The pages come first: one of them at the end would keep one worker for minutes while the other has no work."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
