@@ -14,8 +14,9 @@ from striate.data import load, order
 from striate.errors import StriateError
 from striate.train.engine import Engine
 from striate.train.events import Listener
-from striate.train.loop import Interrupted, Loop
+from striate.train.loop import Loop
 from striate.train.recipe import Recipe
+from striate.train.signals import Interrupted
 
 
 def small_data(n=96, classes=3):

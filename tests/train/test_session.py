@@ -13,8 +13,8 @@ from striate.errors import StriateError, UsageError
 from striate.train import Run, checkpoint, recipe, resume, train
 from striate.train.events import Listener
 from striate.train.folder import hold
-from striate.train.loop import Interrupted
 from striate.train.session import repeat_command
+from striate.train.signals import Interrupted
 
 NET = "INPUT(8,8,1) => CONV(8,3) => BN => RELU => POOL(2) => FC(32) => RELU => DO(0.3) => FC"
 DIGITS = {"data": "digits", "model": NET, "batch_size": 128}

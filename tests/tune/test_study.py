@@ -19,7 +19,7 @@ from striate.cli import main
 from striate.errors import StriateError, UsageError
 from striate.train import Run
 from striate.train.events import Listener, State
-from striate.train.loop import Interrupted
+from striate.train.signals import Interrupted
 from striate.tune import Choice, Range, tune
 
 LINEAR = "INPUT(8,8,1) => FC(10)"

@@ -1,12 +1,9 @@
 """The training loop: an epoch is steps, a look at the validation split, and events for whoever listens."""
 
 import math
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,18 +22,11 @@ from striate.train.losses import loss_function, right
 from striate.train.optim import optimiser
 from striate.train.recipe import Recipe
 from striate.train.schedule import factor, grown
+from striate.train.signals import Interrupted, listening
 from striate.transfer.parts import rates
 
 SWA_FROM = 0.75  # of the run
 LOOK = 50  # batches between two looks at the loss on a device where looking means waiting
-
-
-class Interrupted(StriateError):
-    """SIGINT or SIGTERM came; the state was saved."""
-
-    def __init__(self, number: int, hint: str = "") -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}", hint)
-        self.exit_code = 128 + number
 
 
 class Loop:
@@ -375,9 +365,11 @@ class Loop:
         ranks = sum(key.startswith("rng.cpu.") for key in tensors)
         for i, p in enumerate(self.trained):
             parts = [tensors[key] for r in range(ranks) if (key := f"grad.{i}.{r}") in tensors]
-            alike = len(parts) == self.group.size
-            part = parts[self.group.rank] if alike else torch.stack(parts).mean(0) if parts else None
-            p.grad = None if part is None else part.to(self.engine.device)
+            p.grad = None
+            if parts:
+                alike = len(parts) == self.group.size
+                part = parts[self.group.rank] if alike else torch.stack(parts).mean(0)
+                p.grad = part.to(self.engine.device)
 
     def _lasting(self) -> Iterator[tuple[str, Any]]:
         """Each listener that has a state, by its kind; the second of a kind is `Kind 2`."""
@@ -400,25 +392,3 @@ def _set_random_state(device: torch.device, tensors: dict[str, Tensor], rank: in
         torch.set_rng_state(numbers)
     if device.type == "cuda" and (numbers := tensors.get(f"rng.cuda.{rank}")) is not None:
         torch.cuda.set_rng_state(numbers, device)
-
-
-@contextmanager
-def listening() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM while a run goes on, so that it can save first; the second one acts at once."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before: dict[int, Any] = {}
-
-    def catch(number: int, frame: Any) -> None:
-        caught.append(number)
-        signal.signal(number, before[number])
-
-    for n in (signal.SIGINT, signal.SIGTERM):
-        before[n] = signal.signal(n, catch)
-    try:
-        yield caught
-    finally:
-        for n, handler in before.items():  # type: ignore[assignment]
-            signal.signal(n, handler)

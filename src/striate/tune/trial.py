@@ -9,7 +9,7 @@ from striate.errors import StriateError, UsageError
 from striate.train import Run, recipe, train
 from striate.train.events import Listener, State
 from striate.train.hooks.watch import score
-from striate.train.loop import Interrupted
+from striate.train.signals import Interrupted
 from striate.tune.space import Axis
 
 if TYPE_CHECKING:
