@@ -23,6 +23,13 @@ def score(metrics: dict[str, float], monitor: str) -> float:
     return metrics.get("val_map", metrics.get("val_accuracy", float("nan")))
 
 
+def rank(state: State, monitor: str) -> list[float]:
+    """What makes an epoch better than others: its score, then a low loss; without validation, being later."""
+    if "val_loss" not in state.metrics:
+        return [float(state.before + state.epoch)]
+    return [score(state.metrics, monitor), -state.metrics["val_loss"]]
+
+
 class Best(Listener):
     """Keeps the weights of the best epoch in the model file: of equal scores, the one with the lowest loss.
 
@@ -35,9 +42,7 @@ class Best(Listener):
         self.metrics: dict[str, float] = {}
 
     def on_epoch(self, state: State) -> None:
-        metrics = state.metrics
-        measured = "val_loss" in metrics
-        key = [score(metrics, self.monitor), -metrics["val_loss"]] if measured else [float(state.epoch)]
+        metrics, key = state.metrics, rank(state, self.monitor)
         if all(map(isfinite, key)) and key > self.key:
             self.key = key
             self.metrics = {k: v for k, v in metrics.items() if k.startswith("val_")}
@@ -58,19 +63,18 @@ class Keep(Listener):
         self, count: int, model: Model, folder: Path, monitor: str, judged: Callable[[], nn.Module]
     ) -> None:
         self.count, self.model, self.folder, self.monitor, self.judged = count, model, folder, monitor, judged
-        self.kept: list[tuple[float, int]] = []  # score and epoch, best first
+        self.kept: list[tuple[list[float], int]] = []  # rank and epoch, best first
 
     def on_start(self, state: State) -> None:
         self.folder.mkdir(exist_ok=True)
         self._remove_others()
 
     def on_epoch(self, state: State) -> None:
-        epoch, now = state.before + state.epoch, score(state.metrics, self.monitor)
-        now = float(epoch) if "val_loss" not in state.metrics else now
-        if not isfinite(now):
+        epoch, key = state.before + state.epoch, rank(state, self.monitor)
+        if not all(map(isfinite, key)):
             return
-        self.kept = sorted([*self.kept, (now, epoch)], key=lambda one: (-one[0], one[1]))[: self.count]
-        if (now, epoch) in self.kept:
+        self.kept = sorted([*self.kept, (key, epoch)], key=lambda one: one[0], reverse=True)[: self.count]
+        if (key, epoch) in self.kept:
             model = replace(self.model, module=self.judged(), metrics={**state.metrics, "epoch": epoch})
             model.save(self._file(epoch))
         self._remove_others()
@@ -88,7 +92,7 @@ class Keep(Listener):
         return {"kept": self.kept}
 
     def load_state_dict(self, facts: dict[str, Any]) -> None:
-        self.kept = [(value, epoch) for value, epoch in facts["kept"]]
+        self.kept = [(key, epoch) for key, epoch in facts["kept"]]
 
 
 class Patience(Listener):
