@@ -20,6 +20,12 @@ SAME = ("train", "digits", "--model", NET, "--epochs", 3, "-b", 100, "--augment"
         "--accumulate", 2, "--average", "ema", "--ema-decay", 0.9)  # fmt: skip
 
 
+def assert_same_metrics(one, two):
+    for a, b in zip(one.history, two.history, strict=True):
+        for k in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"):
+            assert a[k] == pytest.approx(b[k], rel=1e-5)
+
+
 @pytest.fixture
 def alone(tmp_path):
     """A group of one process, so that collective operations run."""
@@ -63,9 +69,7 @@ def test_two_ranks_give_the_result_of_one_process(processes, tmp_path):
         assert code == 0, err
         assert out.count("run folder") == 1
     one, two = (Run.open(tmp_path / name) for name in ("one", "two"))
-    for a, b in zip(one.history, two.history, strict=True):
-        for k in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"):
-            assert a[k] == pytest.approx(b[k], rel=1e-5)
+    assert_same_metrics(one, two)
     assert one.summary["test_accuracy"] == two.summary["test_accuracy"]
     a, b = (run.model().module.state_dict() for run in (one, two))
     for k in a:
@@ -88,9 +92,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(processes, tmp_path, first, 
     assert code == 0, err
     whole, run = Run.open(tmp_path / "whole"), Run.open(tmp_path / "r")
     assert len(run.history) == 3
-    for a, b in zip(whole.history, run.history, strict=True):
-        for k in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"):
-            assert a[k] == pytest.approx(b[k], rel=1e-5)
+    assert_same_metrics(whole, run)
 
 
 @pytest.mark.slow

@@ -12,11 +12,11 @@ import torch
 from striate import zoo
 from striate.data import make_shapes
 from striate.errors import UsageError
-from striate.train import Run, checkpoint, load, pretrained, recipe, resume, train
+from striate.train import Run, checkpoint, load, phases, pretrained, recipe, resume, train
 from striate.train.events import Listener
-from striate.train.loop import Interrupted
 from striate.train.phases import Thaw
 from striate.train.session import rehearse
+from striate.train.signals import Interrupted
 from striate.transfer import load_weights, save_weights
 
 QUICK = {
@@ -293,3 +293,13 @@ def test_what_can_not_be(fields, says, shapes, weights, tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="nearest neighbours have nothing to train"):
         recipe({"data": "digits", "model": "resnet8", "weights": "w", "unfreeze": 1, "head": "knn"})
+
+
+def test_what_trains_in_one_process_is_refused_in_two(tmp_path):
+    class Two:
+        group = type("", (), {"size": 2})
+        recipe = recipe({"data": "digits", "model": "resnet8", "weights": "w.pth", "compare_scratch": True})
+
+    with pytest.raises(UsageError, match="--compare-scratch train in one process"):
+        phases.begin(Run(tmp_path), Two(), None, [])
+    assert not list(tmp_path.iterdir())
