@@ -12,11 +12,8 @@ from striate.errors import DataError, UsageError
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.7, 0.15, 0.15)
-BESIDE = (
-    0.9,
-    0.1,
-    0.1,
-)  # train, and the one of val and test that is taken from it where the source has the other
+# train, and the one of val and test that is taken from it where the source has the other
+BESIDE = (0.9, 0.1, 0.1)
 
 
 def fractions(split: Sequence[float]) -> tuple[float, ...]:

@@ -25,31 +25,10 @@ PIXELS = (np.float64, np.float32, np.uint8)  # what is taken as it is; the first
 SMALL = 8  # px; images with a shorter side get the dense network
 # fields of a recipe that have a meaning without files, a validation split and a run folder
 SETTINGS = (
-    *(
-        "momentum",
-        "sched",
-        "warmup",
-        "decay_all",
-        "bias_lr",
-        "clip",
-        "accumulate",
-        "lookahead",
-        "average",
-        "ema_decay",
-    ),
-    *(
-        "loss",
-        "focal_gamma",
-        "smoothing",
-        "balanced",
-        "class_weights",
-        "aux_weight",
-        "drop_path",
-        "init",
-        "grow",
-    ),
-    *("whiten", "stop_after", "precision"),
-)
+    "momentum", "sched", "warmup", "decay_all", "bias_lr", "clip", "accumulate", "lookahead", "average", "ema_decay",
+    "loss", "focal_gamma", "smoothing", "balanced", "class_weights", "aux_weight", "drop_path", "init", "grow",
+    "whiten", "stop_after", "precision",
+)  # fmt: skip
 
 
 class ConvNetClassifier(ClassifierMixin, BaseEstimator):

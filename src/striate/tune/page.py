@@ -55,9 +55,7 @@ def _charts(study: "optuna.Study") -> list[tuple[str, str]]:
             sorted(t.intermediate_values.items()),
             "best" if t.number == best else "trial",
         )
-        for t in sorted(
-            filter(settled, study.trials), key=lambda t: t.number == best
-        )  # the best is drawn over the others
+        for t in sorted(filter(settled, study.trials), key=lambda t: t.number == best)  # the best on top
     ]
     drawn = {
         f"The best {name} so far": (
