@@ -316,7 +316,7 @@ def _arithmetic(recipe: Recipe) -> Iterator[None]:
 def _make_folder(recipe: Recipe, output: Path | str | None) -> Path:
     if output is not None:
         folder = Path(output)
-        if folder.exists() and any(folder.iterdir()) and not _restarted():
+        if folder.exists() and any(folder.iterdir()):
             raise UsageError(
                 f"{folder} is not empty", f"go on with --resume {folder}, or name another folder"
             )
