@@ -117,6 +117,8 @@ def test_the_best_epochs_are_kept_and_no_others(tmp_path):
     again = keep()
     again.load_state_dict(json.loads(json.dumps(first.state_dict())))
     again.on_start(State(9, 1, epoch=6))
+    assert files() == [2, 5, 7]
+    again.on_epoch(State(9, 1, epoch=6, metrics={"val_accuracy": 0.1, "val_loss": 1.0}))
     assert files() == [2, 5]
 
 

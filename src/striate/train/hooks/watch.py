@@ -67,7 +67,6 @@ class Keep(Listener):
 
     def on_start(self, state: State) -> None:
         self.folder.mkdir(exist_ok=True)
-        self._remove_others()
 
     def on_epoch(self, state: State) -> None:
         epoch, key = state.before + state.epoch, rank(state, self.monitor)
@@ -83,7 +82,10 @@ class Keep(Listener):
         return self.folder / f"epoch-{epoch:03}.safetensors"
 
     def _remove_others(self) -> None:
-        """The new one stands before an old one goes, so that a kill leaves too many, never too few."""
+        """The new one stands before an old one goes, so that a kill leaves too many, never too few.
+
+        What a killed run left goes with the next epoch, for until then there may be nothing in its place.
+        """
         wanted = {self._file(epoch) for _, epoch in self.kept}
         for file in set(self.folder.glob("epoch-*.safetensors")) - wanted:
             file.unlink()
