@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from striate.errors import UsageError
 from striate.layers import MaxPool2d
+from striate.train.dropout import Dropout
 from striate.transfer.parts import frozen
 
 # relu(maxpool(x)) == maxpool(relu(x)) to the bit, gradients too: both send the gradient to the first maximum of a
@@ -116,13 +117,16 @@ def all_heads(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 
 def twin(module: nn.Module) -> nn.Module:
-    """A copy that shares every tensor with `module`, its layers reordered where that is exact and faster."""
+    """A copy that shares every tensor with `module`, in an order that is exact and faster, with quicker dropout."""
     shared = {id(t): t for t in [*module.parameters(), *module.buffers()]}
     copied: nn.Module = copy.deepcopy(module, shared)
     if not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in module.modules()):
         for m in list(copied.modules()):
             if type(m).forward is nn.Sequential.forward:
                 _reorder(m)
+            for name, child in m.named_children():
+                if type(child) is nn.Dropout:
+                    m._modules[name] = Dropout(child.p).train(child.training)
     return copied
 
 
