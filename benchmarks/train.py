@@ -170,7 +170,7 @@ KINDS = {
     "convolution": ("conv",),
     "dense layers": ("mm",),
     "max pooling": ("max_pool",),
-    "random numbers of dropout": ("bernoulli",),
+    "random numbers of dropout": ("bernoulli", "random_"),
     "zero-filling": ("fill_", "zero_"),
     "Adam": ("adam",),
     "clipping": ("relu", "clamp", "threshold"),
