@@ -18,8 +18,6 @@ class Dropout(nn.Dropout):
         if not self.training or x.device.type != "cpu" or dropped in (0, LEVELS):
             return super().forward(x)
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16).as_strided(
-            x.shape, torch.empty_like(x).stride()
-        )  # channels last, if x is
-        keep = bits >= dropped - LEVELS // 2
+        strides = torch.empty_like(x).stride()  # channels last, if x is
+        keep = words.view(torch.int16).as_strided(x.shape, strides) >= dropped - LEVELS // 2
         return x * keep.to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
