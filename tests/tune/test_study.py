@@ -150,9 +150,8 @@ def test_a_grid_goes_on_with_the_combination_that_was_killed(tmp_path: Path) -> 
 
 
 def test_trials_are_judged_by_what_the_recipe_monitors(tmp_path: Path) -> None:
-    rash = {
-        "lr": Choice((0.01, 10.0))
-    }  # the higher rate is right more often, and far from the truth where it errs
+    # the higher rate is right more often, and far from the truth where it errs
+    rash = {"lr": Choice((0.01, 10.0))}
     by_accuracy = tune(SMALL, rash, tmp_path / "accuracy", sampler="grid")
     by_loss = tune({**SMALL, "monitor": "loss"}, rash, tmp_path / "loss", sampler="grid")
     assert (by_accuracy["params"], by_accuracy["judged_by"]) == ({"lr": 10.0}, "validation accuracy")

@@ -7,6 +7,7 @@ import itertools
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,14 +54,15 @@ def tune(
             recipe({**settings, name: value})
     base = recipe({**settings, **{name: axis.ends[0] for name, axis in axes.items()}})
     grid = _grid(axes) if sampler == "grid" else None
+    most = trials if trials is not None else TRIALS if grid is None else inf
     study = _open(output, storage, base, sampler, pruner)
 
     def stop_when_done(study: "optuna.Study", trial: "FrozenTrial") -> None:
-        if _left(study, trials, grid) <= 0:
+        if _left(study, most, grid) <= 0:
             study.stop()
 
-    if _left(study, trials, grid) > 0:
-        study.set_user_attr("planned", _planned(study, trials, grid))
+    if _left(study, most, grid) > 0:
+        study.set_user_attr("planned", _planned(study, most, grid))
         study.optimize(
             lambda trial: run_trial(trial, settings, axes, output, listeners),
             timeout=timeout,
@@ -103,13 +105,10 @@ def _grid(axes: Mapping[str, Axis]) -> list[dict[str, Any]]:
     return [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*values)]
 
 
-def _left(study: "optuna.Study", trials: int | None, grid: list[dict[str, Any]] | None) -> int:
+def _left(study: "optuna.Study", most: float, grid: list[dict[str, Any]] | None) -> float:
     """How many trials are still to begin; those of a grid are asked for here."""
     done = sum(map(settled, study.get_trials(deepcopy=False)))
-    if grid is None:
-        return (TRIALS if trials is None else trials) - done
-    waiting = _ask(study, grid)
-    return waiting if trials is None else min(waiting, trials - done)
+    return most - done if grid is None else min(_ask(study, grid), most - done)
 
 
 def _ask(study: "optuna.Study", grid: list[dict[str, Any]]) -> int:
@@ -122,12 +121,10 @@ def _ask(study: "optuna.Study", grid: list[dict[str, Any]]) -> int:
     return len(missing) + sum(trial.state.name == "WAITING" for trial in found)
 
 
-def _planned(study: "optuna.Study", trials: int | None, grid: list[dict[str, Any]] | None) -> int:
+def _planned(study: "optuna.Study", most: float, grid: list[dict[str, Any]] | None) -> float:
     """How many trials there will be when the search is over."""
-    if grid is None:
-        return TRIALS if trials is None else trials
     asked = sum(not lost(trial) for trial in study.get_trials(deepcopy=False))
-    return asked if trials is None else min(asked, trials)
+    return most if grid is None else min(asked, most)
 
 
 def _keep_best(output: Path) -> Told:
