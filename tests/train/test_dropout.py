@@ -37,13 +37,24 @@ def test_the_gradient_goes_where_the_number_went():
     assert torch.equal(y, x * gradient)
 
 
-def test_a_seed_repeats_it_in_either_layout():
-    x = torch.randn(4, 8, 5, 5).contiguous(memory_format=torch.channels_last)
+def test_a_seed_repeats_it():
+    x = torch.randn(4, 8, 5, 5)
     torch.manual_seed(3)
     first = Dropout(0.4)(x)
+    assert not torch.equal(first, Dropout(0.4)(x))
     torch.manual_seed(3)
     assert torch.equal(first, Dropout(0.4)(x))
-    assert first.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_any_layout_is_taken_and_channels_last_stays():
+    x = torch.randn(4, 8, 5, 5)
+    assert Dropout(0.5)(x.contiguous(memory_format=torch.channels_last)).is_contiguous(
+        memory_format=torch.channels_last
+    )
+    for view in (x.transpose(1, 3), x[:, ::3, 1:], x[:1].expand(6, 8, 5, 5)):
+        y = Dropout(0.5)(view)
+        assert torch.equal(y, torch.where(y == 0, 0.0, 2 * view))
+        assert 0.2 < float((y == 0).float().mean()) < 0.8
 
 
 def test_nothing_happens_outside_training_and_at_the_ends():
