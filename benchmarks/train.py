@@ -2,6 +2,7 @@
 
     python benchmarks/train.py [--nets mnist cifar] [--batches 64 256] [--only NAME...] [--rounds 3] [--json]
     python benchmarks/train.py --profile [--nets mnist cifar] [--batches 64]
+    python benchmarks/train.py --dropout --nets cifar [--batches 64 128]
 
 mnist: 220,234 parameters on 28x28 images; cifar: 528,054 on 32x32 in colour. Every contestant trains in a process of
 its own on the same random images, with Adam, two threads, and is timed after a warm-up. The rounds are interleaved, so
@@ -21,6 +22,7 @@ import time
 import types
 from dataclasses import dataclass
 from itertools import pairwise, product
+from unittest.mock import patch
 
 SECONDS = 4.0  # of steps, each time a contestant is timed
 EPOCH = 32 * 256  # images of an epoch of those who count in epochs
@@ -164,6 +166,17 @@ def overhead(net, batch):
     with_loop, without = looped(net, batch), bare(net, batch)
     with_loop(), without()
     return statistics.median(without() / with_loop() - 1 for _ in range(9))
+
+
+def dropout(net, batch):
+    """How many times as fast steps are with the engine's dropout as with torch's: the median of pairs of epochs."""
+    import torch
+
+    quick = bare(net, batch)
+    with patch("striate.train.engine.Dropout", torch.nn.Dropout):
+        plain = bare(net, batch)
+    quick(), plain()
+    return statistics.median(quick() / plain() for _ in range(9))
 
 
 KINDS = {
@@ -381,6 +394,7 @@ def main():
     parser.add_argument("--only", nargs="*", default=list(CONTESTANTS), choices=CONTESTANTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--profile", action="store_true", help="instead: where the time of a step goes")
+    parser.add_argument("--dropout", action="store_true", help="instead: the engine's dropout beside torch's")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -392,6 +406,10 @@ def main():
         for net, batch in product(options.nets, options.batches):
             shares = [f"{kind} {share:.1%}" for kind, share in profile(NETS[net], batch).items()]
             print(f"{net}, batch {batch}: {', '.join(shares)}", flush=True)
+        return
+    if options.dropout:
+        for net, batch in product(options.nets, options.batches):
+            print(f"{net}, batch {batch}: {dropout(NETS[net], batch):.2f} x", flush=True)
         return
     gflops = ceiling()
     print(
