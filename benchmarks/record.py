@@ -1,6 +1,6 @@
 """Accuracy over time on CIFAR-10: `recipes/cifar10_fast.yaml` beside the record recipe that it was drawn after.
 
-    python benchmarks/record.py cifar10.zip [--epochs 2 4 8] [--seeds 1] [--plot FILE.svg] [--json]
+    python benchmarks/record.py cifar10.zip [--epochs 2 4 8] [--seeds 1] [--json]
 
 A point of the curve is a whole training in so many epochs, learning rate and all; the test images are measured once at
 its end, without test-time augmentation, and chose nothing. `plain` is airbench94 (Jordan, 2024, arXiv:2404.00498) as a
@@ -43,9 +43,8 @@ def images(path: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
     labels = torch.tensor([classes.index(name.split("/")[1]) for name in names])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
-    return ((x - mean[:, None, None]) / std[:, None, None]).contiguous(
-        memory_format=torch.channels_last
-    ), labels
+    x = (x - mean[:, None, None]) / std[:, None, None]
+    return x.contiguous(memory_format=torch.channels_last), labels
 
 
 class Scale(nn.Module):
@@ -153,33 +152,6 @@ def ours(path: Path, epochs: int, seed: int) -> dict[str, float]:
     return {key: found[key] for key in ("train_seconds", "test_accuracy")}
 
 
-def plot(points: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Test accuracy over training seconds."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    for name, colour in (("striate", "#2a6fb0"), ("plain", "#8a8a8a")):
-        seconds = [p["train_seconds"] for p in points[name]]
-        percent = [100 * p["test_accuracy"] for p in points[name]]
-        axes.plot(seconds, percent, "o-", color=colour)
-        axes.annotate(name, (seconds[-1], percent[-1]), (6, 0), textcoords="offset points", color=colour)
-        for s, a, p in zip(seconds, percent, points[name], strict=True):
-            axes.annotate(
-                f"{p['epochs']} epoch{'s' * (p['epochs'] > 1)}",
-                (s, a),
-                (0, -12),
-                textcoords="offset points",
-                fontsize=7,
-            )
-    axes.set(xlabel="seconds of training", ylabel="test accuracy in %", xlim=(0, None))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(0.15)
-    figure.savefig(path)
-
-
 def main() -> None:
     """Train, print a line a point."""
     parser = argparse.ArgumentParser(
@@ -188,7 +160,6 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--epochs", nargs="+", type=int, default=[2, 4, 8])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     data = (*images(options.data, "train/"), *images(options.data, "test/"))
@@ -206,8 +177,6 @@ def main() -> None:
                 f"training {point['train_seconds']:.0f} s",
                 flush=True,
             )
-    if options.plot:
-        plot(points, options.plot)
     if options.json:
         print(json.dumps(points))
 
