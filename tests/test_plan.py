@@ -1,5 +1,7 @@
 """What a network word means."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -94,6 +96,41 @@ def test_a_word_that_means_nothing_is_refused_in_one_line(word, message):
     with pytest.raises(UsageError, match=message) as caught:
         resolve(word, (1, 32, 32))
     assert "\n" not in str(caught.value)
+
+
+def any_words(**words):
+    """As torchvision's builders, which take what they don't name."""
+    return small(**words, in_chans=1)
+
+
+def deaf():
+    """Always ten classes."""
+    return small(in_chans=1)
+
+
+def test_a_factory_of_any_words_is_told_the_classes():
+    assert resolve(f"{__name__}:any_words", (1, 8, 8), 4).module(torch.zeros(1, 1, 8, 8)).shape == (1, 4)
+
+
+def test_a_factory_in_the_current_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "mynet_of_mine.py").write_text("from torch import nn\ndef make():\n    return nn.Flatten()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [p for p in sys.path if p not in ("", ".")])
+    before = list(sys.path)
+    assert resolve("mynet_of_mine:make", (1, 2, 2), 4).name == "make"
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 8, 8), r"deaf gives \(1, 10\) for an image, expected \(1, 4\)"),
+        ((3, 8, 8), r"deaf can't take an image of \(3, 8, 8\): Given groups=1"),
+    ],
+)
+def test_a_network_of_other_sizes_is_refused_before_it_trains(shape, message):
+    with pytest.raises(UsageError, match=message):
+        resolve(f"{__name__}:deaf", shape, 4)
 
 
 @pytest.mark.parametrize(

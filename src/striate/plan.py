@@ -6,12 +6,14 @@ A zoo name, `name(argument=value)`, a diagram, a `.diagram` file, or `package.mo
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from striate.errors import UsageError
+from striate.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +82,9 @@ def from_origin(origin: dict[str, Any]) -> Plan:
         return _diagram(str(origin["text"]), str(origin.get("name", "net")))
     if kind == "factory":
         name = origin.get("name")
-        raise UsageError(f"this model is built by code of yours, {name}", f"say so: --model {name}")
+        raise UsageError(
+            f"this model is built by code of yours, {name}", "name its run folder instead of its file"
+        )
     raise UsageError(f"unknown kind of network in the model file: {kind!r}")
 
 
@@ -136,21 +140,54 @@ def _diagram(text: str, name: str) -> Plan:
 def _factory(name: str) -> Plan:
     module_name, _, attribute = name.partition(":")
     try:
-        factory = getattr(importlib.import_module(module_name), attribute)
+        factory = getattr(_imported(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"can't find {name}: {error}", "expected package.module:factory") from error
     accepted = inspect.signature(factory).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
 
     def make(shape: Shape, num_classes: int | None) -> "nn.Module":
         from torch import nn
 
         known = {"num_classes": num_classes, "in_chans": shape[0]}
+        given = {k: v for k, v in known.items() if v is not None and k in accepted}
+        if anything and num_classes is not None:
+            given["num_classes"] = num_classes
         try:
-            network = factory(**{k: v for k, v in known.items() if k in accepted and v is not None})
+            network = factory(**given)
         except TypeError as error:
             raise UsageError(f"{name} can't be called: {error}") from error
         if not isinstance(network, nn.Module):
             raise UsageError(f"{name} gives a {type(network).__name__}, expected an nn.Module")
+        if num_classes is not None:
+            _try_out(name, network, shape, num_classes)
         return network
 
     return Plan(attribute, {"kind": "factory", "name": name}, (None, None, None), make)
+
+
+def _imported(name: str) -> ModuleType:
+    """The module, looked for in the current folder first, as `python -m` would."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(here)
+
+
+def _try_out(name: str, network: "nn.Module", shape: Shape, num_classes: int) -> None:
+    """Raise UsageError unless foreign code takes an image of `shape` and gives a number for every class."""
+    import torch
+
+    training = network.training
+    try:
+        with torch.no_grad():
+            scores = network.eval()(torch.zeros(1, *shape))
+    except Exception as error:
+        raise UsageError(f"{name} can't take an image of {shape}: {one_line(error)}") from error
+    finally:
+        network.train(training)
+    found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+    if found != (1, num_classes):
+        raise UsageError(f"{name} gives {found} for an image, expected (1, {num_classes})")

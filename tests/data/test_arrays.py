@@ -1,8 +1,10 @@
 """Arrays in Keras' layout and from Python; numbers that are no pixels are refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from striate.data import load
@@ -66,6 +68,21 @@ def test_several_labels_an_image() -> None:
         rows = [int(i.rpartition("/")[2]) for i in images.ids]
         assert images.labels.dtype == np.float32
         assert (images.labels == hot[rows]).all()
+
+
+@pytest.mark.parametrize("labels", [np.eye(3)[Y], np.eye(3, dtype=bool)[Y], Y[:, None]])
+def test_one_hot_labels_and_columns_are_classes(tmp_path: Path, labels: npt.NDArray[Any]) -> None:
+    np.savez(tmp_path / "d.npz", x_train=X, y_train=labels)
+    for data in (load((X, labels)), load(tmp_path / "d.npz")):
+        assert not data.several
+        for split, images in load((X, Y)).parts().items():
+            assert (data.parts()[split].labels == images.labels).all()
+
+
+def test_a_folder_comes_before_the_data_set_of_its_name(write_folder, tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
+    write_folder({"cat": 3, "dog": 3}).rename(tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    assert load("digits").classes == ("cat", "dog")
 
 
 def test_grey_from_colour_and_colour_from_grey() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,6 +47,25 @@ def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(folder, "decode", counted)
     return calls
+
+
+def test_what_it_took_before_is_room_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with room for 16 rows, of which a cache takes half at most."""
+    monkeypatch.setenv("STRIATE_HOME", str(tmp_path))
+    shape, size = (256, 1024, 1), 1 << 18
+
+    def with_free(rows: int) -> DiskCache:
+        monkeypatch.setattr(
+            "striate.data.cache.shutil.disk_usage", lambda _: SimpleNamespace(free=rows * size)
+        )
+        return DiskCache("key", 8, shape)
+
+    first = with_free(16)
+    assert first.nbytes == 8 * size
+    for row in range(8):
+        first.put(row, np.full(shape, row, np.uint8))
+    del first
+    assert with_free(8).nbytes == 8 * size  # the other eight are its own
 
 
 @pytest.mark.parametrize(

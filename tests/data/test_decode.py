@@ -154,6 +154,11 @@ def test_tiff_of_other_numbers(mode: str, value: float, expected: int) -> None:
     assert header(encode(image, "TIFF")).channels == 1
 
 
+def test_16_bits_have_one_scale_however_dark() -> None:
+    dark, light = (Image.new("I;16", (3, 2), value) for value in (250, 5000))
+    assert [int(decode(encode(image, "TIFF")).max()) for image in (dark, light)] == [1, 19]  # of 65,535
+
+
 def test_tiff_with_nan_is_refused() -> None:
     with pytest.raises(DataError, match="NaN"):
         decode(encode(Image.fromarray(np.array([[0.0, np.nan]], np.float32)), "TIFF"))

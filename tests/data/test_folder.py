@@ -32,12 +32,22 @@ def test_names_of_splits(write_folder, val: str) -> None:
     assert {s: len(p) for s, p in found.parts.items()} == {"train": 2, "val": 2}
 
 
+def test_training_and_testing_are_splits(write_folder) -> None:
+    found = source(write_folder({"Training/a": 2, "Training/b": 1, "Testing/a": 1, "Testing/b": 1}))
+    assert {s: len(p) for s, p in found.parts.items()} == {"train": 3, "test": 2}
+
+
 def test_a_folder_around_everything_is_looked_through(write_folder) -> None:
     found = source(write_folder({"pets/data/train/a": 2, "pets/data/train/b": 1, "pets/data/test/a": 1}))
     assert list(found.parts["train"].ids) == ["train/a/0.png", "train/a/1.png", "train/b/0.png"]
 
 
 def test_a_class_may_be_called_like_a_split(write_folder) -> None:
+    shoes = source(write_folder({"trainers/red": 2, "boots/red": 2}))
+    assert set(shoes.parts["all"].targets) == {"trainers", "boots"}
+
+
+def test_a_class_may_be_called_test(write_folder) -> None:
     assert set(source(write_folder({"test": 2, "cat": 2})).parts["all"].targets) == {"test", "cat"}
 
 
@@ -72,6 +82,11 @@ def test_links_are_followed_but_never_in_a_circle(write_folder, tmp_path: Path) 
         ({"only": 4}, "one class only"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "more/a": 1}, "'more' beside train/"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "valid/a": 1}, "'val' and 'valid' are both val"),
+        (
+            {"seg_train/a": 3, "seg_train/b": 3, "seg_test/a": 1},
+            "'seg_train' and 'seg_test' look like splits",
+        ),
+        ({"train_set/x/a": 3, "train_set/x/b": 3, "test_set/x/a": 1}, "'train_set' and 'test_set' look like"),
         ({"train": 0, "test/a": 3, "test/b": 3}, "no images in train/"),
         ({"": 3}, "3 images but no class folders"),
         ({"a": 0}, "no images"),

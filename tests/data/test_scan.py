@@ -48,6 +48,16 @@ def test_large_files_are_told_apart_by_their_ends_and_length() -> None:
     assert len({content(bytes(x)) for x in (a, b, c, a + b"\0")}) == 4
 
 
+def test_a_picture_that_is_not_packed_is_looked_at_whole() -> None:
+    pixels = np.zeros((400, 400, 3), np.uint8)
+    edited = pixels.copy()
+    edited[190:210, 190:210] = 255
+    files = [encode("BMP", Image.fromarray(x)) for x in (pixels, edited)]
+    assert content(files[0]) == content(files[1])  # the ends are the same
+    first, second = scan(2, files.__getitem__).digests
+    assert first != second
+
+
 def test_broken_pixels_under_a_good_header_are_skipped_too(write_folder) -> None:
     root = write_folder({"a": 10, "b": 10})
     data = bytearray((root / "a/0.png").read_bytes())

@@ -11,7 +11,7 @@ from striate.errors import UsageError
 
 @pytest.mark.parametrize(
     ("given_", "expected"),
-    [((70, 15, 15), (0.7, 0.15, 0.15)), ((0.6, 0.2, 0.2), (0.6, 0.2, 0.2)), ((90, 10), (0.9, 0.0, 0.1))],
+    [((70, 15, 15), (0.7, 0.15, 0.15)), ((0.6, 0.2, 0.2), (0.6, 0.2, 0.2)), ((90, 10), (0.9, 0.1, 0.0))],
 )
 def test_fractions(given_: tuple[float, ...], expected: tuple[float, ...]) -> None:
     assert fractions(given_) == pytest.approx(expected)

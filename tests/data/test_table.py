@@ -150,6 +150,37 @@ def test_a_data_frame(images: Path) -> None:
     assert (data.train.read([0]) == int(Path(data.train.ids[0]).stem)).all()
 
 
+def test_labels_that_changed_are_other_data(images: Path) -> None:
+    head = "path,label\n"
+    stored = load(write(images, head + rows("p/{i}.png,{k}\n"))).splits()
+    swapped = "".join(f"p/{i}.png,{'ba'[i % 2] if i < 6 else 'ab'[i % 2]}\n" for i in range(12))
+    with pytest.raises(DataError, match=r"labels of the stored \w+ split changed"):
+        load(write(images, head + swapped), splits=stored)
+
+
+def test_rows_that_moved_to_another_split_are_named(images: Path) -> None:
+    def table(first: int) -> Path:
+        lines = (f"p/{i}.png,{'ab'[i % 2]},{'train' if i < first else 'test'}\n" for i in range(12))
+        return write(images, "path,label,split\n" + "".join(lines))
+
+    stored = load(table(8), split=(1, 0, 0)).splits()
+    with pytest.raises(DataError, match=r"the stored test split lies in several splits now: 'p/9.png'"):
+        load(table(9), splits=stored)
+
+
+def test_missing_cells_of_a_frame_are_empty(images: Path) -> None:
+    columns: dict[str, list[Any]] = {
+        "path": [str(images / f"p/{i}.png") for i in range(12)],
+        "label": [i % 2 for i in range(12)],
+        "group": [float("nan")] * 12,
+    }
+    parts = load(Frame(columns)).parts().values()
+    assert all(len(part) < 12 for part in parts)  # those without a group aren't one
+    columns["label"][3] = None
+    with pytest.raises(DataError, match=r"line 3: column 'label' is empty"):
+        load(Frame(columns))
+
+
 def test_folders_of_classes_beside_a_csv_stay_folders(write_folder) -> None:
     root = write_folder({"cat": 6, "dog": 6})
     (root / "notes.csv").write_text("a,b\n1,2\n")

@@ -1,6 +1,7 @@
 """Sources that come as arrays: scikit-learn's digits, `.npz` in Keras' layout, and arrays from Python."""
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -59,9 +60,14 @@ def digits() -> Source:
 
 
 def from_arrays(x: npt.ArrayLike, y: npt.ArrayLike, name: str = "arrays") -> Source:
-    """Images (n, h, w), (n, h, w, c) or (n, c, h, w) with labels (n,), or (n, k) of 0 and 1."""
-    part = array_part(f"{name}/", np.asarray(x), np.asarray(y))
-    return Source(name, {"all": part}, several=np.ndim(y) == 2)
+    """Images (n, h, w), (n, h, w, c) or (n, c, h, w) with labels (n,), one-hot (n, k), or several (n, k) of 0 and 1."""
+    (labels,) = without_hot([np.asarray(y)])
+    return _source(name, {"all": array_part(f"{name}/", np.asarray(x), labels)})
+
+
+def _source(name: str, parts: dict[str, Part]) -> Source:
+    first = next(iter(parts.values())).targets
+    return Source(name, parts, several=len(first) > 0 and isinstance(first[0], tuple))
 
 
 def array_part(prefix: str, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Part:
@@ -106,6 +112,14 @@ def target_names(y: npt.NDArray[Any], what: str) -> Targets:
     )
 
 
+def without_hot(labels: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Class numbers (n,) in place of one-hot (n, k), where every row of every split has a single 1."""
+    hot = all(
+        y.ndim == 2 and y.shape[1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all() for y in labels
+    )
+    return [y.argmax(1) for y in labels] if hot else list(labels)
+
+
 def from_npz(file: Path | BytesIO, name: str) -> Source:
     """`x_train y_train [x_val y_val] [x_test y_test]`, or `x y`; never unpickles."""
     where = f"{name}.npz"
@@ -119,6 +133,8 @@ def from_npz(file: Path | BytesIO, name: str) -> Source:
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
         raise DataError(f"{where!r}: can't be read as .npz: {e}", NPZ) from e
     parts = {}
+    names = [k for k in found if k.startswith("y")]
+    found |= zip(names, without_hot([found[k] for k in names]), strict=True)
     for split in ("train", "val", "test", "all"):
         x, y = (found.get(k if split == "all" else f"{k}_{split}") for k in "xy")
         if (x is None) != (y is None):
@@ -130,8 +146,7 @@ def from_npz(file: Path | BytesIO, name: str) -> Source:
                 raise DataError(f"{where!r}: {e}", e.hint) from e
     if "all" not in parts and "train" not in parts:
         raise DataError(f"{where!r}: no x_train; it holds {', '.join(others) or 'nothing'}", NPZ)
-    several = isinstance(next(iter(parts.values())).targets[0], tuple)
-    return Source(name, parts, several=several)
+    return _source(name, parts)
 
 
 KEYS = {"x", "y", *(f"{k}_{split}" for k in "xy" for split in ("train", "val", "test"))}

@@ -73,7 +73,7 @@ class DiskCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = hold(self.folder / "lock", shared=True)  # keeps eviction away while this object lives
         os.utime(self.folder)
-        free = shutil.disk_usage(self.folder).free
+        free = shutil.disk_usage(self.folder).free + self._held()
         room = min(limit - _evict(self.folder, limit - n * self._size), free // 2)
         self._rows = max(0, min(n, room // self._size))
         self.nbytes = self._rows * self._size
@@ -86,6 +86,12 @@ class DiskCache:
         self._known[: len(known)] = known
         self._checked = np.zeros(self._rows, bool)
         self._full = False
+
+    def _held(self) -> int:
+        """Bytes that an earlier use took."""
+        with suppress(OSError):
+            return 512 * getattr((self.folder / "pixels").stat(), "st_blocks", 0)
+        return 0
 
     def __del__(self) -> None:
         for fd in ("_pixels", "_sums", "_lock"):

@@ -19,7 +19,7 @@ from striate.data.images import ArrayImages, Images, StoredImages, array_digests
 from striate.data.preprocess import Preprocess
 from striate.data.scan import Scan, scan
 from striate.data.source import Digests, Part, Source, Store, open_source
-from striate.data.splits import SPLITS, divide, fractions, restore
+from striate.data.splits import OTHER_DATA, SPLITS, divide, fractions, restore
 from striate.data.statistics import channel_statistics
 from striate.data.tree import natural
 from striate.errors import DataError, UsageError, nearest
@@ -230,5 +230,10 @@ def _compare(found: DataSet, splits: Mapping[str, Any]) -> None:
         if changed := [n for n, a, b in zip(images.ids, now, stored, strict=True) if a != b]:
             raise DataError(
                 f"{found.name}: {len(changed)} images of the stored {split} split changed: {some(changed)}",
-                "this is not the data that the run was trained on",
+                OTHER_DATA,
+            )
+        if fingerprint(images) != splits[split]["fingerprint"]:
+            raise DataError(
+                f"{found.name}: labels of the stored {split} split changed",
+                OTHER_DATA,
             )

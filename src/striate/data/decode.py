@@ -73,9 +73,10 @@ def _pillow(data: bytes, head: Header, channels: int) -> Pixels:
 def _mode(image: Any, channels: int) -> Pixels:
     from PIL import Image
 
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        grey = to_uint8(np.asarray(image), "image")
-        image = Image.fromarray(grey)
+    if image.mode.startswith("I;16"):  # all on one scale, however dark
+        image = Image.fromarray(_of_16_bits(np.asarray(image)))
+    if image.mode in ("I", "F"):
+        image = Image.fromarray(to_uint8(np.asarray(image), "image"))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -103,5 +104,10 @@ def to_uint8(array: npt.NDArray[Any], what: str) -> Pixels:
     if array.dtype.kind == "f" and high <= 1:
         return np.rint(array * np.float32(255)).astype(np.uint8)
     if high > 255:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return _of_16_bits(array)
     return np.rint(array).astype(np.uint8)
+
+
+def _of_16_bits(array: npt.NDArray[Any]) -> Pixels:
+    """0..65535 -> 0..255"""
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)

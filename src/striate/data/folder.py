@@ -1,7 +1,8 @@
 """Image folders: `class/file.jpg`, or `train|val|test/class/file.jpg`; the folder names are the labels."""
 
+import re
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,9 @@ SPLITS = {
     "valid": "val",
     "validation": "val",
     "test": "test",
+    "testing": "test",
 }
+TRAIN = re.compile(r"(?<![a-z])train(ing)?(?![a-z])")  # in the name of a folder that may be a split
 LAYOUT = "expected one folder of images for each class, or train/ and val/ or test/ with such folders in them"
 
 
@@ -48,6 +51,8 @@ def from_tree(tree: Tree, name: str) -> Source:
     folders = [f[len(root) :] for f in tree.folders() if f.startswith(root) and f + "/" != root]
     split_of = _splits(folders, tree.root)
     depth = 1 if split_of else 0
+    if not split_of:
+        _refuse_hidden_splits(folders, tree.root)
     images = [p for p in tree.files() if p.startswith(root) and is_image(p)]
     store = FileStore(tree, images)
     parts: dict[str, list[tuple[int, str]]] = {}  # split -> (row, class)
@@ -106,6 +111,20 @@ def _splits(folders: list[str], where: str) -> dict[str, str]:
         if len(both := list(names)) > 1:
             raise DataError(f"{where!r}: folders {both[0]!r} and {both[1]!r} are both {split}")
     return split_of
+
+
+def _refuse_hidden_splits(folders: list[str], where: str) -> None:
+    """`seg_train/` and `seg_test/` with the same folders in them are not two classes."""
+    inside: dict[str, set[str]] = {}
+    for folder in folders:
+        top, *below = folder.split("/")
+        inside.setdefault(top, set()).update(below)
+    for train, other in permutations(inside, 2):
+        if TRAIN.search(train.lower()) and (both := inside[train] & inside[other]):
+            raise DataError(
+                f"{where!r}: {train!r} and {other!r} look like splits, for {min(both)!r} is in both",
+                "name them train/ and val/ or test/",
+            )
 
 
 def _unwrap(tree: Tree) -> str:

@@ -1,6 +1,7 @@
 """The cheap look at every image before the first epoch: header, end marker, size, digest of the content.
 
-Of a large file only the two ends are hashed together with its length: an edited picture differs there.
+Of a large file only the two ends are hashed together with its length: an edited picture differs there, where its format
+packs pixels. The others are hashed whole.
 """
 
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def scan(n: int, encoded: Callable[[int], bytes], thorough: bool = False) -> Sca
                 continue
             found.sizes[row] = head.height, head.width
             found.channels[row] = head.channels
-            found.digests[row] = content(data)
+            found.digests[row] = digest(data) if head.format in DECODED else content(data)
 
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in pool.map(look, range(0, n, SPAN)):

@@ -96,13 +96,13 @@ def open_source(source: object, columns: Mapping[str, str] | None = None, offlin
     if not isinstance(source, (str, Path)):
         kind = type(source).__name__
         raise UsageError(f"no images in {kind}: expected a name, a path, a data frame, or (images, labels)")
-    if str(source) == "digits":
-        return arrays.digits()
     path = Path(source).expanduser()
     try:
         there = path.exists()
     except OSError as e:  # a name too long, say
         raise DataError(f"{str(source)!r}: {e.strerror}") from e
+    if not there and str(source) == "digits":
+        return arrays.digits()
     if not there and str(source) in NAMES:
         return published.open_named(str(source), offline)
     if not there:

@@ -12,12 +12,13 @@ from striate.errors import DataError, UsageError
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.7, 0.15, 0.15)
+OTHER_DATA = "this is not the data that the run was trained on"
 # train, and the one of val and test that is taken from it where the source has the other
 BESIDE = (0.9, 0.1, 0.1)
 
 
 def fractions(split: Sequence[float]) -> tuple[float, ...]:
-    """`(70, 15, 15)` or `(0.7, 0.15, 0.15)` -> train, val, test as parts of one; two are train and test."""
+    """`(70, 15, 15)` or `(0.7, 0.15, 0.15)` -> train, val, test as parts of one; two are train and val."""
     parts = tuple(float(p) for p in split)
     if len(parts) not in (2, 3) or min(parts) < 0 or not parts[0] > 0:
         raise UsageError(
@@ -27,7 +28,7 @@ def fractions(split: Sequence[float]) -> tuple[float, ...]:
     if abs(total - 1) > 1e-6 and abs(total - 100) > 1e-6:
         raise UsageError(f"split {split}: the parts add up to {total:g}, not to 1 or 100")
     parts = tuple(p / total for p in parts)
-    return parts if len(parts) == 3 else (parts[0], 0.0, parts[1])
+    return parts if len(parts) == 3 else (*parts, 0.0)
 
 
 def divide(source: Source, share: Sequence[float] | None, seed: int) -> dict[str, Part]:
@@ -117,8 +118,13 @@ def restore(source: Source, splits: Mapping[str, Any]) -> dict[str, Part]:
         if gone := [i for i in ids if i not in where]:
             raise DataError(
                 f"{source.name}: {len(gone)} images of the stored {split} split are missing: {some(gone)}",
-                "this is not the data that the run was trained on",
+                OTHER_DATA,
             )
         part = where[ids[0]][0] if ids else next(iter(source.parts.values()))
+        if moved := [i for i in ids if where[i][0] is not part]:
+            raise DataError(
+                f"{source.name}: the stored {split} split lies in several splits now: {some(moved)}",
+                OTHER_DATA,
+            )
         restored[split] = part.take([where[i][1] for i in ids])
     return restored

@@ -58,9 +58,15 @@ def from_csv(tree: Tree, path: str, name: str, columns: Mapping[str, str] | None
 
 def from_frame(frame: Any, root: str | Path = ".", columns: Mapping[str, str] | None = None) -> Source:
     """A pandas (or polars) data frame; paths are relative to `root`, or absolute."""
-    found = {str(c): [str(v) for v in frame[c].to_list()] for c in frame.columns}
+    found = {str(c): [_text(v) for v in frame[c].to_list()] for c in frame.columns}
     n = len(next(iter(found.values()), []))
     return _source(Table("data frame", found, range(n)), Files(str(root)), "", "frame", columns or {})
+
+
+def _text(cell: Any) -> str:
+    """A cell as a CSV file would have it: what is missing is empty."""
+    missing = cell is None or (not isinstance(cell, str) and str(cell) in ("nan", "<NA>", "NaT"))
+    return "" if missing else str(cell)
 
 
 @dataclass
@@ -117,6 +123,8 @@ def _source(table: Table, tree: Any, prefix: str, name: str, columns: Mapping[st
     targets, classes, several = _targets(table, roles)
     weights = _weights(table, roles.get("weight"))
     groups = table.columns[roles["group"]] if "group" in roles else None
+    if groups is not None:
+        groups = [group or f"\0{row}" for row, group in enumerate(groups)]  # no group: alone
     store = FileStore(tree, [prefix + p if not os.path.isabs(p) else p for p in paths])
     whole = Part(paths, targets, store, np.arange(len(paths)), groups, weights)
     if "split" not in roles:

@@ -10,7 +10,7 @@ from typing import Protocol
 from striate.data.files import read_file
 from striate.errors import DataError
 
-JUNK = {"thumbs.db", "desktop.ini", "__macosx", "$recycle.bin"}
+JUNK = {"thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "lost+found"}
 IMAGES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
