@@ -46,6 +46,49 @@ def test_export_tells_and_the_file_predicts(
     assert (row["file"], row["label"]) == (str(file), answers[0]["label"])
 
 
+def test_a_table_s_own_columns_are_those_of_the_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run learnt `kind`; `label`, which would be found by its name, says something else."""
+    digits = load_digits()
+    rows = ["where,kind,label"]
+    for i in range(120):
+        Image.fromarray(np.rint(digits.images[i] * (255 / 16)).astype(np.uint8)).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,{'low' if digits.target[i] < 5 else 'high'},{i % 2}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    words = [
+        "--model",
+        "INPUT(8,8,1) => FC",
+        "--columns",
+        "path=where,label=kind",
+        "--epochs",
+        "10",
+        "-b",
+        "8",
+    ]
+    run = str(tmp_path / "run")
+    assert main(["train", str(tmp_path / "t.csv"), *words, "--output", run, "--json"]) == 0
+    tested = json.loads(capsys.readouterr().out)["test_accuracy"]
+    assert main(["export", run, "--to", "onnx", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == pytest.approx(tested, abs=0.06)
+    assert tested >= 0.5
+
+
+def test_a_run_without_a_test_split_is_compared_on_its_validation_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    words = ["--model", "INPUT(8,8,1) => FC", "--epochs", "1", "--split", "90/10", "--output", run]
+    assert main(["train", "digits", *words]) == 0
+    assert main(["export", run, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == 180
+
+
+def test_flags_that_do_nothing_are_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(trained), "--to", "keras", "--int8"]) == 2
+    assert "--to keras writes weights alone" in capsys.readouterr().err
+
+
 def test_export_as_json(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = [
         "export",

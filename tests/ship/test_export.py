@@ -3,6 +3,9 @@
 import json
 import pickle
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +21,10 @@ from striate.ship import export as export_room
 from striate.ship import formats, graph, load, parity
 from striate.ship.convert import converted
 from striate.ship.export import beside, certificate_path, export
+from striate.ship.parity import Certificate
 from striate.ship.pixels import Classifier
 from striate.ship.samples import batches, samples
-from striate.train import Run
+from striate.train import Model, Run
 
 TO = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 
@@ -30,9 +34,29 @@ def proto(run: Run) -> onnx.ModelProto:
     return converted(run.model(), run.folder / "model.safetensors")
 
 
+@pytest.fixture(scope="module")
+def exported(run: Run) -> Callable[[str], Certificate]:
+    """The run's file of a kind, written when a test first asks for it."""
+    return cache(lambda to: export(run, to))
+
+
+def test_a_graph_of_the_user_s_own_code_is_never_an_old_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, file = run.model(), run.folder / "model.safetensors"
+    converted(model, file)
+    made: list[Model] = []
+    monkeypatch.setattr("striate.ship.graph.onnx_model", made.append)
+    converted(model, file)
+    assert not made  # kept
+    own = replace(model, origin={"kind": "factory", "name": "mynet:make"})
+    converted(own, file)
+    assert made == [own]
+
+
 @pytest.mark.parametrize("to", TO)
-def test_a_file_agrees_and_says_what_it_is(to: str, run: Run) -> None:
-    certificate = export(run, to)
+def test_a_file_agrees_and_says_what_it_is(to: str, run: Run, exported: Callable[[str], Certificate]) -> None:
+    certificate = exported(to)
     path = run.folder / f"model{TO[to]}"
     assert certificate.path == str(path)
     assert (certificate.n, certificate.top1_agreement, certificate.top1_agreement_as_read) == (256, 1, 1)
@@ -48,8 +72,11 @@ def test_a_file_agrees_and_says_what_it_is(to: str, run: Run) -> None:
 
 
 @pytest.mark.parametrize("to", TO)
-def test_any_batch_and_any_size_against_the_network_itself(to: str, run: Run, tmp_path: Path) -> None:
-    opened = formats.of(run.folder / f"model{TO[to]}").open(run.folder / f"model{TO[to]}")
+def test_any_batch_and_any_size_against_the_network_itself(
+    to: str, run: Run, exported: Callable[[str], Certificate]
+) -> None:
+    path = Path(exported(to).path)
+    opened = formats.of(path).open(path)
     whole = Classifier(run.model())
     rng = np.random.default_rng(1)
     for n, h, w in ((1, 8, 8), (2, 32, 32), (7, 50, 19), (3, 1, 1)):
@@ -67,8 +94,10 @@ def test_the_reference_evaluator_agrees(run: Run, proto: onnx.ModelProto) -> Non
     assert np.abs(got - expected).max() < 1e-5
 
 
-def test_the_graph_holds_nothing_of_this_machine(run: Run, proto: onnx.ModelProto) -> None:
-    for data in (proto.SerializeToString(), (run.folder / "model.pt2").read_bytes()):
+def test_the_graph_holds_nothing_of_this_machine(
+    exported: Callable[[str], Certificate], proto: onnx.ModelProto
+) -> None:
+    for data in (proto.SerializeToString(), Path(exported("torch").path).read_bytes()):
         assert str(Path.home()).encode() not in data
         assert b"site-packages" not in data
         assert str(Path(export_room.__file__).parents[2]).encode() not in data

@@ -67,6 +67,11 @@ def test_one_bad_picture_alone_is_a_line_too(predictor: Predictor, tmp_path: Pat
     assert "PNG is cut short" in row["error"]
 
 
+def test_a_source_that_is_not_there(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder, video or picture at .*typo"):
+        next(watch(predictor, str(tmp_path / "typo")))
+
+
 def test_an_empty_folder_once(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images in this folder"):
         list(watch(predictor, str(tmp_path), once=True))

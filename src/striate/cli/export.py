@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from striate.cli.common import Debug, Json, RunPath, emit, visible
+from striate.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,6 +46,8 @@ def export(
     from dataclasses import asdict
 
     if to in LAYOUTS:
+        if int8 or benchmark:
+            raise UsageError(f"--to {to} writes weights alone: nothing to quantise or to time", "--to onnx")
         from striate.train.hand_over import hand_over
 
         done = hand_over(run, to, output, images)

@@ -30,7 +30,7 @@ def export(
     calibration: int = CALIBRATION,
     max_drop: float = MAX_DROP,
 ) -> Certificate:
-    """Write the run's network as `to`, load it again, compare it on up to `images` pictures of the test split.
+    """Write the run's network as `to`, load it again, compare it on up to `images` pictures of test, else val.
 
     Raises StriateError, and leaves nothing, where it disagrees; `int8` may lose `max_drop` of accuracy.
     """
@@ -44,7 +44,8 @@ def export(
         raise UsageError(f"{target}: a file for {to} ends in {suffix}", str(target.with_suffix(suffix)))
     if not target.parent.is_dir():
         raise UsageError(f"there is no folder {target.parent}")
-    model, tests = run.model(), samples(run, "test").some(images)
+    held_back = "test" if run.splits["test"]["ids"] else "val"
+    model, tests = run.model(), samples(run, held_back).some(images)
 
     def make() -> onnx.ModelProto:
         proto = converted(model, run.folder / "model.safetensors")

@@ -12,6 +12,7 @@ from striate.data.folder import FileStore
 from striate.data.preprocess import Preprocess
 from striate.data.source import Part, Pixels, open_source
 from striate.data.splits import restore
+from striate.data.table import named_columns
 from striate.errors import DataError
 from striate.train import Run
 
@@ -52,7 +53,7 @@ class Samples:
 
 def samples(run: Run, split: str) -> Samples:
     """The pictures of `train`, `val` or `test`, from the data that the run was trained on."""
-    parts = restore(open_source(run.recipe.data, offline=True), run.splits)
+    parts = restore(open_source(run.recipe.data, named_columns(run.recipe.columns), offline=True), run.splits)
     if not len(parts[split]):
         raise DataError(f"{run.folder}: there are no images in its {split} split to compare on")
     model = run.model()

@@ -32,8 +32,10 @@ def watch(
         answers: Iterator[Prediction | Unreadable] = _camera(predictor, int(source), top)
     elif Path(source).is_dir():
         answers = _folder(predictor, Path(source), top, once)
-    else:
+    elif Path(source).exists():
         answers = predictor.attempts(source, top)
+    else:
+        raise DataError(f"no folder, video or picture at {source}")
     for answer in answers:
         yield {"time": round(clock(), 3), **answer.to_json()}
 

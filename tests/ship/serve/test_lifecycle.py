@@ -236,6 +236,16 @@ def test_weights_beside_a_description_are_watched(tmp_path: Path) -> None:
     assert served._version() != before
 
 
+def test_a_certificate_that_comes_after_its_file_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_text("1")
+    served = Served("m", tmp_path / "m.onnx", Settings({"m": "m"}, reload_every=0.01), Metrics())
+    (tmp_path / "m.onnx.certificate.json").write_text("{}")
+    assert asyncio.run(served._changed())
+    assert not asyncio.run(served._changed())
+    (tmp_path / "m.onnx").unlink()  # about to be replaced
+    assert not asyncio.run(served._changed())
+
+
 def test_r34_r36_stopping_answers_what_was_accepted(start, picture) -> None:
     """One that runs, six that wait, one that is still being sent; an idle connection keeps nothing."""
     server = start(max_batch=1).wait()

@@ -14,7 +14,7 @@ import numpy as np
 from striate.errors import StriateError, UsageError, nearest
 from striate.files import sha256
 from striate.ship.engines import cores
-from striate.ship.places import files
+from striate.ship.places import certificate_path, files
 from striate.ship.predictor import Predictor, load
 from striate.ship.serve.batching import Batcher
 from striate.ship.serve.contract import Refusal, Settings, starting
@@ -82,7 +82,7 @@ class Served:
     async def _changed(self) -> bool:
         """Whether the files are others than those looked at last, and have stopped changing."""
         now = self._state()
-        if None in now or now == self._seen:
+        if None in now[:-1] or now == self._seen:
             return False
         await asyncio.sleep(min(0.2, self.settings.reload_every))
         if self._state() != now:
@@ -91,7 +91,8 @@ class Served:
         return True
 
     def _state(self) -> list[tuple[int, int, int] | None]:
-        return [_state(file) for file in self.files]
+        """Of the files, and last of the certificate, if they have one: it may come after them."""
+        return [_state(file) for file in (*self.files, certificate_path(self.path))]
 
     def _open(self) -> tuple[str, Predictor]:
         version = self._version()
