@@ -175,6 +175,12 @@ def test_resume(asked: list[tuple[str, Any, Any]], tmp_path: Path) -> None:
     assert main(["train", "--resume", "runs/1", "-c", str(tmp_path / "r.yaml")]) == 2
 
 
+def test_one_thing_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--resume", "runs/1", "--find-lr"], ["digits", "--find-lr", "--find-batch-size"]):
+        assert main(["train", *words]) == 2
+        assert "one at a time" in capsys.readouterr().err
+
+
 def test_the_outcome_for_people_and_for_scripts(
     asked: list[tuple[str, Any, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

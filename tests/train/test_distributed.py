@@ -96,6 +96,23 @@ def test_a_run_goes_on_with_another_number_of_ranks(processes, tmp_path, first, 
 
 
 @pytest.mark.slow
+def test_a_long_look_at_the_test_split_may_outlast_every_patience(tmp_path):
+    """The first rank looks alone, for longer than an exchange may take; nobody waits for it in one."""
+    program = tmp_path / "long.py"
+    program.write_text(
+        "import sys, time; from striate.cli import main; from striate.train import session\n"
+        "look = session.evaluate\n"
+        "session.evaluate = lambda *a: (time.sleep(8), look(*a))[1]\n"
+        f"sys.exit(main({[str(w) for w in (*SAME, '--output', tmp_path / 'r')]!r}))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(program)]
+    env = {**os.environ, "STRIATE_TIMEOUT": "4", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=env)
+    assert done.returncode == 0, done.stderr
+    assert Run.open(tmp_path / "r").finished
+
+
+@pytest.mark.slow
 def test_ranks_with_other_recipes_or_data_stop_at_the_start(processes, tmp_path):
 
     program = tmp_path / "other.py"

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from striate.train.dropout import LEVELS, Dropout
-from striate.train.engine import twin
+from striate.train.twin import twin
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.75])

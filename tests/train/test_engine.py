@@ -1,7 +1,5 @@
 """The fast path computes what the user's network computes, to the bit where it says so, and leaves it alone."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -9,68 +7,13 @@ from PIL import Image
 from torch import nn
 
 from striate.errors import UsageError
-from striate.layers import Conv2d, MaxPool2d
-from striate.train.engine import Engine, pick_device, pick_dtype, resized, twin
+from striate.train.engine import Engine, pick_device, pick_dtype, resized
 
 
-def chain():
+def small():
     return nn.Sequential(
-        Conv2d(1, 8, 3), nn.ReLU(), MaxPool2d(2),
-        nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU6(), nn.MaxPool2d(3, 2, padding=1),
-        nn.Flatten(), nn.Linear(8 * 7 * 7, 16), nn.ReLU(), nn.Linear(16, 10),
-    )  # fmt: skip
-
-
-def loss_and_gradients(net, x):
-    net.zero_grad()
-    nn.functional.cross_entropy(net(x), torch.arange(len(x)) % 10).backward()
-    return net(x), [p.grad.clone() for p in net.parameters()]
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_the_twin_gives_the_same_bits_forward_and_backward(training):
-    net = chain().train(training)
-    # a blank background makes every window a tie, the case in which pooling first could go wrong
-    x = torch.relu(torch.randn(6, 1, 30, 30) - 1)
-    plain, plain_gradients = loss_and_gradients(copy.deepcopy(net), x)
-    fast, fast_gradients = loss_and_gradients(twin(net), x)
-    assert torch.equal(plain, fast)
-    assert all(torch.equal(a, b) for a, b in zip(plain_gradients, fast_gradients, strict=True))
-
-
-def test_the_twin_pools_before_it_clips_and_shares_every_tensor():
-    net = chain()
-    fast = twin(net)
-    kinds = [type(m).__name__ for m in fast]
-    assert kinds[:3] == ["Conv2d", "MaxPool2d", "ReLU"]
-    assert kinds[4:7] == ["BatchNorm2d", "MaxPool2d", "ReLU6"]
-    assert [m.inplace for m in fast if isinstance(m, nn.ReLU | nn.ReLU6)] == [True, True, True]
-    mine = [*net.parameters(), *net.buffers()]
-    assert all(a is b for a, b in zip(mine, [*fast.parameters(), *fast.buffers()], strict=True))
-
-
-def test_the_users_network_is_untouched():
-    net = chain()
-    before = repr(net)
-    twin(net)
-    assert repr(net) == before
-
-
-def test_a_network_with_hooks_keeps_its_order():
-    net = chain()
-    net[1].register_forward_hook(lambda m, args, out: None)
-    assert [type(m) for m in twin(net)] == [type(m) for m in net]
-
-
-@pytest.mark.parametrize("activation", [nn.Tanh(), nn.LeakyReLU(0.1), nn.GELU()])
-def test_only_clipping_changes_places_with_pooling(activation):
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), activation, nn.MaxPool2d(2))
-    assert [type(m) for m in twin(net)] == [type(m) for m in net]
-
-
-def test_clipping_is_not_done_in_place_where_its_input_is_needed_again():
-    net = nn.Sequential(nn.Tanh(), nn.ReLU())  # the gradient of tanh needs its output
-    assert not twin(net)[1].inplace
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 28 * 28, 10)
+    )
 
 
 def test_pixels_are_standardised_as_preprocessing_says():
@@ -83,7 +26,7 @@ def test_pixels_are_standardised_as_preprocessing_says():
 
 
 def test_bf16_stays_near_fp32():
-    net = chain().eval()
+    net = small().eval()
     pixels = torch.randint(0, 256, (8, 1, 30, 30), dtype=torch.uint8)
     exact = Engine(net, (0.5,), (0.3,), "cpu", "fp32")
     rounded = Engine(net, (0.5,), (0.3,), "cpu", "bf16")
@@ -95,7 +38,7 @@ def test_bf16_stays_near_fp32():
 
 
 def test_inference_gives_the_mode_back():
-    engine = Engine(chain(), (0.5,), (0.3,), "cpu", "fp32")
+    engine = Engine(small(), (0.5,), (0.3,), "cpu", "fp32")
     engine.train()
     with engine.inference():
         assert not engine.twin.training

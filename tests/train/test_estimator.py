@@ -1,5 +1,7 @@
 """scikit-learn's own checks, and its tools around the classifier."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 import striate
 from striate import ConvNetClassifier
 from striate.errors import UsageError
+from striate.train.loop import Loop
 
 NET = "INPUT => CONV(8,3) => BN => RELU => POOL(2) => FC"
 
@@ -86,6 +89,28 @@ def test_settings_reach_the_start_weights(digits):
     net.fit(x[:64], y[:64])
     weights = torch.cat([p.detach().flatten() for p in net.model_.module.parameters() if p.ndim > 1])
     assert weights.abs().max() < 1e-6
+
+
+def test_a_signal_ends_a_search_instead_of_failing_a_fit(digits, monkeypatch):
+    step = Loop._step
+
+    def interrupted(loop, *batch):
+        step(loop, *batch)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Loop, "_step", interrupted)
+    search = GridSearchCV(ConvNetClassifier(NET, image_shape=(8, 8), epochs=1), {"lr": [1e-3, 1e-2]}, cv=2)
+    with pytest.raises(KeyboardInterrupt, match="SIGINT"):
+        search.fit(*digits)
+
+
+def test_it_answers_in_the_precision_that_it_learnt_in(digits):
+    x, y = digits
+    net = ConvNetClassifier(NET, image_shape=(8, 8), epochs=1, device="cpu", settings={"precision": "bf16"})
+    said, images = net.fit(x, y).predict_proba(x), net._images(x.astype(np.float32))
+    coarse, fine = (net.model_.probabilities(images, "cpu", p).numpy() for p in ("bf16", "fp32"))
+    np.testing.assert_array_equal(said, coarse)
+    assert not np.array_equal(said, fine)
 
 
 def test_settings_are_fields_of_a_recipe(digits):

@@ -88,6 +88,19 @@ def test_batches_double_while_they_fit(monkeypatch):
         find_batch_size(loop, limit=1000)
 
 
+def test_memory_that_holds_files_for_later_is_free(tmp_path, monkeypatch):
+    from striate.train import finders
+
+    for name, text in (
+        ("max", "1000000"),
+        ("current", "900000"),
+        ("stat", "anon 100000\ninactive_file 700000\n"),
+    ):
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr(finders, "CGROUP", tmp_path)
+    assert available(torch.device("cpu")) == 1_000_000 - (900_000 - 700_000)
+
+
 def test_a_real_search_on_this_machine():
     found = find_batch_size(loop_of(), most=16)
     assert [t["batch_size"] for t in found.tried] == [2, 4, 8, 16]

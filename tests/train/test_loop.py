@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.data import load, order
-from striate.errors import StriateError
+from striate.errors import StriateError, UsageError
 from striate.train.engine import Engine
 from striate.train.events import Listener
 from striate.train.loop import Loop
@@ -94,6 +94,11 @@ def test_validation_is_the_plain_mean_over_the_split_in_evaluation_mode():
     logits = net.eval()(x)
     assert loss == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-5)
     assert accuracy == pytest.approx((logits.argmax(1) == y).float().mean().item())
+
+
+def test_class_weights_are_not_for_mixed_pictures():
+    with pytest.raises(UsageError, match="--class-weights weigh pictures of one class"):
+        loop_of(small_net(), small_data(), class_weights=True, augment="mixup")
 
 
 def test_binary_cross_entropy_trains_one_logit():

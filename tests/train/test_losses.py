@@ -57,6 +57,17 @@ def test_focal_with_gamma_0_is_cross_entropy():
     assert float(mine) == pytest.approx(float(plain), rel=1e-6)
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_focal_of_what_is_quite_sure_has_a_gradient(several):
+    """(1 - p)^(1/2) has an infinite slope where p rounds to 1."""
+    logits = torch.tensor([[300.0, -300.0]], requires_grad=True)
+    y = torch.tensor([[1.0, 0.0]]) if several else torch.tensor([0])
+    loss = loss_function("focal", gamma=0.5, several=several)(logits, y)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0, abs=1e-9)
+    assert logits.grad.abs().max() < 1e-9
+
+
 def test_a_mixture_of_classes_is_the_mixture_of_losses():
     other = torch.tensor([1, 1, 0, 2])
     mixed = 0.3 * torch.eye(3)[NUMBERS] + 0.7 * torch.eye(3)[other]

@@ -142,6 +142,13 @@ def test_unfreeze_trains_the_last_stages_and_leaves_the_statistics_of_the_others
             assert not changed
 
 
+def test_the_mean_of_weights_keeps_the_statistics_that_were_frozen(shapes, weights, tmp_path):
+    done = run(shapes, weights, tmp_path / "run", lr=1e-2, average="swa", epochs=2)
+    start, end = (load(done.folder / f"{name}.safetensors").module for name in ("initial", "model"))
+    name = "stages.conv4.0.body.bn1.running_mean"
+    assert torch.equal(start.state_dict()[name], end.state_dict()[name])
+
+
 def last_state(done):
     tensors, _ = checkpoint.load_state(done.folder / "last")
     return {k.removeprefix("module."): v for k, v in tensors.items() if k.startswith("module.")}
@@ -231,6 +238,43 @@ def test_stopped_and_gone_on_with_is_the_straight_run(more, shapes, weights, tmp
     assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
     assert [row["val_loss"] for row in stopped.history] == [row["val_loss"] for row in straight.history]
     assert [row["epoch"] for row in stopped.history] == [row["epoch"] for row in straight.history]
+
+
+@pytest.mark.parametrize("again", ["resume", "repeat"])
+def test_a_run_that_ended_before_it_had_a_state_begins_anew(again, shapes, weights, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+        yield
+
+    straight = run(shapes, weights, tmp_path / "straight", freeze="features")
+    with monkeypatch.context() as m:
+        m.setattr(phases, "fit_head", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(shapes, weights, tmp_path / "r", freeze="features")
+    if again == "resume":
+        gone_on = resume(tmp_path / "r", report=False)
+    else:
+        gone_on = run(shapes, weights, tmp_path / "r", freeze="features")
+    assert gone_on.summary["val_accuracy"] == straight.summary["val_accuracy"]
+    assert [row["val_loss"] for row in gone_on.history] == [row["val_loss"] for row in straight.history]
+    with pytest.raises(UsageError, match="is not empty"):
+        run(shapes, weights, tmp_path / "r", freeze="features")
+
+
+def test_a_head_on_several_labels_is_judged_as_the_rest_is(shapes, weights, tmp_path):
+    """One or two of three labels an image."""
+    files = sorted(shapes.rglob("*.jpg"))
+    rows = [
+        f"{file.relative_to(shapes.parent)},{file.parent.name}{'|odd' if i % 2 else ''}"
+        for i, file in enumerate(files)
+    ]
+    table = shapes.parent / "labels.csv"
+    table.write_text("\n".join(["path,labels", *rows]))
+    made = run(table, weights, tmp_path / "r", unfreeze=1, epochs=1)
+    assert all(0 < row["val_map"] <= 1 for row in made.history)
+    best = max(made.history, key=lambda row: (row["val_map"], -row["val_loss"]))
+    assert made.summary["val_map"] == best["val_map"]
+    assert made.summary["best_epoch"] == best["epoch"]
 
 
 def test_a_convolution_that_scores_is_trained_on_maps(shapes, tmp_path):

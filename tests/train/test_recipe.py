@@ -43,6 +43,7 @@ def test_yaml_holds_every_field_and_reads_back_equal():
         ({"opt": "adan"}, "opt: expected", "did you mean adam"),
         ({"sched": "cosin"}, "sched: expected", "did you mean cosine"),
         ({"split": (0.5, 0.2, 0.2)}, "split: shares must be positive and sum to 1", ""),
+        ({"balanced": True, "class_weights": True}, "class_weights: balanced draws make rare classes", ""),
         ({"device": "tpu"}, "device: expected auto, cpu, mps, cuda or cuda:N, got 'tpu'", ""),
         ({"img_size": "1,2,3"}, "img_size: expected one side or H,W in pixels, got '1,2,3'", ""),
         ({"img_size": 0}, "img_size: expected greater than or equal to 1, got 0", ""),
@@ -86,6 +87,17 @@ def test_a_file_that_is_no_recipe_is_refused_in_one_line(tmp_path, content, mess
     with pytest.raises(UsageError, match=message) as caught:
         recipe({}, tmp_path / "r.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_fault_is_told_of_the_file_only_where_it_is_the_file_s(tmp_path):
+    (tmp_path / "r.yaml").write_text("model: lenet5\nepochs: 0\n")
+    with pytest.raises(UsageError, match=r"r\.yaml: epochs: expected"):
+        recipe({"data": "digits"}, tmp_path / "r.yaml")
+    with pytest.raises(UsageError, match=r"^epochs: expected .* got -1"):
+        recipe({"data": "digits", "epochs": -1}, tmp_path / "r.yaml")
+    (tmp_path / "r.yaml").write_text("model: lenet5\n")
+    with pytest.raises(UsageError, match=r"^data is missing"):
+        recipe({}, tmp_path / "r.yaml")
 
 
 def test_a_missing_field_says_what_it_is_for():

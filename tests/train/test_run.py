@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -26,6 +27,25 @@ def test_it_learns_digits(run):
     assert run.summary["epochs"] == 3
     # 8 kernels 3x3 (no bias before BN), 2 * 8 of batch norm, 4*4*8 -> 32, 32 -> 10
     assert run.summary["params"] == 9 * 8 + 16 + (128 + 1) * 32 + (32 + 1) * 10
+
+
+def test_a_run_of_a_machine_with_a_gpu_is_evaluated_without_one(run, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "r")
+    path = tmp_path / "r" / "recipe.yaml"
+    path.write_text(
+        path.read_text()
+        .replace("device: auto", "device: cuda:7")
+        .replace("\nprecision: auto", "\nprecision: fp16")
+    )
+    there = Run.open(tmp_path / "r")
+    assert (there.recipe.device, there.recipe.precision) == ("cuda:7", "fp16")
+    assert there.evaluate().accuracy == run.summary["test_accuracy"]
+
+
+def test_offline_is_said_of_the_data_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("STRIATE_HOME", str(tmp_path / "empty"))
+    with pytest.raises(DataError, match=r"^offline, and .*train-images"):
+        train(recipe({"data": "mnist", "model": NET, "offline": True}), tmp_path / "r")
 
 
 def test_everything_is_in_the_folder(run):

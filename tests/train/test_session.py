@@ -134,10 +134,37 @@ def test_a_changed_setting_is_shown_and_refused_unless_allowed(tmp_path):
     longer = resume(run.folder, epochs=2, batch_size=64, lr=0.5, opt="sgd", report=False, allow_changes=True)
     assert longer.summary["epochs"] == 2
     assert longer.recipe.lr == 0.5
-    with pytest.raises(UsageError, match="another network: its --init is None"):
+    with pytest.raises(UsageError, match="keeps what it began with: its --init is None"):
         resume(run.folder, epochs=3, init="zeros", allow_changes=True)
-    with pytest.raises(UsageError, match="another network"):
+    with pytest.raises(UsageError, match="keeps what it began with: its --model"):
         resume(run.folder, epochs=3, model="lenet5", allow_changes=True)
+
+
+def test_another_optimiser_has_its_own_rate_and_decay(tmp_path):
+    run = run_of(tmp_path / "r", epochs=1)
+    assert (run.recipe.lr, run.recipe.weight_decay) == (0.003, 0.01)
+    longer = resume(run.folder, epochs=2, opt="sgd", report=False, allow_changes=True)
+    assert (longer.recipe.lr, longer.recipe.weight_decay) == (0.05, 5e-4)
+
+
+def test_a_change_that_the_state_does_not_fit_leaves_the_run_as_it_was(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
+    np.savez(tmp_path / "two.npz", x=pixels, y=np.arange(60) % 2)
+    run = run_of(tmp_path / "r", epochs=1, data=str(tmp_path / "two.npz"), batch_size=16)
+    with pytest.raises(UsageError, match=r"is that of other settings: Error.* in loading state_dict"):
+        resume(run.folder, epochs=2, loss="binary-cross-entropy", allow_changes=True)
+    assert resume(run.folder, epochs=2, report=False).summary["epochs"] == 2
+
+
+def test_a_diagram_file_may_change_or_go(tmp_path):
+    file = tmp_path / "net.diagram"
+    file.write_text("# mine\nINPUT(8,8,1) => FC(16) => RELU => FC\n")
+    run = run_of(tmp_path / "r", epochs=1, model=str(file))
+    before = run.evaluate().accuracy
+    file.unlink()
+    again = Run.open(run.folder)
+    assert again.evaluate().accuracy == before
+    assert resume(run.folder, epochs=2, report=False).summary["epochs"] == 2
 
 
 def test_a_change_to_a_finished_run_is_refused_too(tmp_path):
@@ -224,7 +251,7 @@ def test_early_stopping_gives_the_best_weights_and_stays_stopped(tmp_path):
     assert run.summary["stopped"] == "no improvement in 2 epochs"
     assert run.summary["best_epoch"] == done - 2
     assert run.evaluate(split="val").accuracy == pytest.approx(run.summary["val_accuracy"])
-    assert resume(run.folder, report=False).summary == run.summary  # nothing to do
+    assert resume(run.folder, report=False, workers=0).summary == run.summary  # nothing to do
     longer = resume(run.folder, report=False, epochs=45)
     assert longer.summary["epochs"] > done
 
@@ -235,6 +262,8 @@ def test_time_is_up_in_mid_epoch_and_more_time_goes_on_exactly(tmp_path):
     assert run.summary["stopped"] == "1e-06 seconds are over"
     assert run.summary["test_accuracy"] is not None
     assert checkpoint.load_state(run.folder / "last")[1]["step"] == 1
+    same(run, resume(run.folder, report=False))  # the time is still over
+    same(run, resume(run.folder, report=False, workers=0))
     same(whole, resume(run.folder, report=False, stop_after=3600))
     assert len(Run.open(tmp_path / "r").history) == 3
 
@@ -246,7 +275,7 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_state(tmp_path):
         for p in (*checkpoint.states(run.folder / "last"), run.folder / "model.safetensors")
     }
     with pytest.raises(StriateError, match=r"became (nan|inf) in epoch \d, batch \d+ of 10"):
-        resume(run.folder, epochs=3, lr=900, opt="sgd", allow_changes=True, report=False)
+        resume(run.folder, epochs=3, lr=900, weight_decay=0.01, opt="sgd", allow_changes=True, report=False)
     for name, content in before.items():
         path = run.folder / name if name.startswith("model") else run.folder / "last" / name
         assert path.read_bytes() == content

@@ -69,6 +69,13 @@ def test_rates_fall_from_the_head_to_the_stem():
     assert found[net.stem.conv1.weight] == 0.5**4
 
 
+def test_auxiliary_heads_are_heads():
+    net = zoo.build("googlenet", 3, 3, aux_heads=True)
+    found = rates(net, 0.5)
+    assert len(found) == len(list(net.parameters()))
+    assert {found[p] for p in net.auxiliary.parameters()} == {1}
+
+
 def test_fused_answers_as_before_with_fewer_layers():
     net = zoo.build("mobilenet_v2", num_classes=3)
     for m in net.modules():

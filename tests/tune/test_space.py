@@ -22,6 +22,7 @@ def test_texts_say_what_they_seem_to(text: str, axis: object) -> None:
     name = text.split("=")[0].replace("-", "_")
     assert axes([text]) == {name: axis}
     assert axes(mapping={name: text.split("=")[1]}) == {name: axis}
+    assert axes([f"{name}={axis}"]) == {name: axis}  # it prints as what it was read from
 
 
 def test_a_flag_replaces_what_the_file_says() -> None:
@@ -31,6 +32,7 @@ def test_a_flag_replaces_what_the_file_says() -> None:
 def test_a_grid_takes_every_step() -> None:
     assert Range(32, 128, step=32).grid("b") == (32, 64, 96, 128)
     assert Range(0.0, 0.3, step=0.1).grid("s") == pytest.approx((0, 0.1, 0.2, 0.3))
+    assert Range(0.5, 2.5, step=1).grid("s") == (0.5, 1.5, 2.5)
     with pytest.raises(UsageError, match=r"lr=1..2"):
         Range(1, 2).grid("lr")
 
@@ -39,8 +41,8 @@ def test_a_grid_takes_every_step() -> None:
     ("text", "said"),
     [
         ("lrr=1..2", "lrr"),
-        ("seed=1,2", "seed"),
-        ("monitor=loss,accuracy", "monitor"),
+        ("seed=1,2", "seed is the same for all trials"),
+        ("monitor=loss,accuracy", "monitor is the same"),
         ("lr", "FIELD=VALUES"),
         ("lr=2..1", "lower"),
         ("lr=0..1:log", "positive"),

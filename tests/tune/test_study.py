@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 import pytest
 from sklearn.datasets import load_digits
+from torch import nn
 
 from striate.cli import main
 from striate.errors import StriateError, UsageError
@@ -81,24 +82,26 @@ def test_a_study_goes_on_where_it_stood(tmp_path: Path) -> None:
     drawn = rates(tmp_path / "a")
     assert more["trials"] == len(set(drawn)) == 4  # no point is drawn again
     assert all(1e-4 <= rate <= 1e-1 for rate in drawn)
-    tune(SMALL, ANY_RATE, tmp_path / "b", trials=2, sampler="random")
-    assert rates(tmp_path / "b") == drawn[:2]  # the seed decides
+    tune(SMALL, ANY_RATE, tmp_path / "b", trials=4, sampler="random")
+    assert rates(tmp_path / "b") == drawn  # the seed decides, and a stop changes nothing
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_machines_that_start_together_draw_different_points(tmp_path: Path, sampler: str) -> None:
-    drawn = [
-        tune(
-            SMALL,
-            ANY_RATE,
-            tmp_path / name,
-            trials=1,
-            sampler=sampler,
-            storage=f"sqlite:///{tmp_path}/{name}.db",
-        )
-        for name in "ab"
-    ]
-    assert drawn[0]["params"] != drawn[1]["params"]
+def test_processes_that_share_a_study_draw_different_points(tmp_path: Path) -> None:
+    settings = {**SMALL, "epochs": 20}
+    program = (
+        f"from striate.tune import Range, tune; tune({settings}, {ANY_RATE}, {str(tmp_path)!r}, trials=4)"
+    )
+    job = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        while not (tmp_path / "trials" / "0" / "metrics.csv").exists():
+            assert job.poll() is None
+            sleep(0.05)
+        tune(settings, ANY_RATE, tmp_path, trials=4)
+        assert job.wait(timeout=60) == 0
+    finally:
+        job.kill()
+    drawn = [trial.params["lr"] for trial in study_in(tmp_path).trials]
+    assert len(set(drawn)) == len(drawn) >= 4
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,9 @@ def test_machines_that_start_together_draw_different_points(tmp_path: Path, samp
 def test_a_signal_ends_the_search_and_the_same_command_goes_on(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    words = ["tune", "digits", "--model", LINEAR, "--search", "lr=1e-4..1e-1:log", "--epochs", "100000"]
+    long = {**SMALL, "epochs": 100}
+    words = ["tune", "digits", "--model", LINEAR, "--search", "lr=1e-4..1e-1:log", "--epochs", "100"]
+    words += ["--batch-size", "128", "--no-health"]
     program = f"from striate.cli import main; raise SystemExit(main({[*words, '--output', str(tmp_path)]}))"
     job = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
     try:
@@ -124,7 +129,7 @@ def test_a_signal_ends_the_search_and_the_same_command_goes_on(
         "hint: the same command goes on with the search",
     ]
     interrupted = study_in(tmp_path).trials[0].params
-    found = tune(SMALL, ANY_RATE, tmp_path, trials=1)
+    found = tune(long, ANY_RATE, tmp_path, trials=1)
     assert (found["params"], found["trials"], found["failed"]) == (interrupted, 1, 0)
 
 
@@ -162,8 +167,6 @@ def test_trials_are_judged_by_what_the_recipe_monitors(tmp_path: Path) -> None:
     page = (tmp_path / "loss" / "report.html").read_text()
     assert f"validation loss {by_loss['value']:.4f}." in page
     assert "validation accuracy" not in page
-    with pytest.raises(UsageError, match="judged by their validation loss, not by --monitor accuracy"):
-        tune(SMALL, rash, tmp_path / "loss", sampler="grid")
 
 
 def test_trials_on_several_labels_are_judged_by_mean_average_precision(tmp_path: Path) -> None:
@@ -182,11 +185,36 @@ def test_trials_on_several_labels_are_judged_by_mean_average_precision(tmp_path:
     assert "validation mean average precision" in (tmp_path / "s" / "report.html").read_text()
 
 
-def test_data_without_a_validation_split_ends_the_search_before_it_trains(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="needs a validation split"):
-        tune({**SMALL, "split": "80/0/20"}, GRID, tmp_path, sampler="grid")
-    assert [trial.state.name for trial in study_in(tmp_path).trials] == ["FAIL", "WAITING", "WAITING"]
-    assert not (tmp_path / "trials" / "0" / "metrics.csv").exists()
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty and holds no search"):
+        tune(SMALL, GRID, tmp_path, sampler="grid")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"split": "80/0/20"}, "a search needs a validation split"),
+        ({"data": "digts"}, "digts"),
+    ],
+)
+def test_what_no_trial_could_use_is_refused_before_the_first(
+    tmp_path: Path, settings: dict[str, str], said: str
+) -> None:
+    with pytest.raises(StriateError, match=said):
+        tune({**SMALL, **settings}, GRID, tmp_path / "s", sampler="grid")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_folder_holds_one_search(tmp_path: Path) -> None:
+    found = tune(SMALL, GRID, tmp_path, sampler="grid")
+    other = {**SMALL, "epochs": 2, "monitor": "loss"}
+    with pytest.raises(UsageError, match="another search: --epochs 1 -> 2; --monitor accuracy -> loss"):
+        tune(other, GRID, tmp_path, sampler="grid")
+    with pytest.raises(UsageError, match=r"--search lr=1e-05,0.001,0.1 -> lr=0.0001..0.1:log"):
+        tune(SMALL, ANY_RATE, tmp_path)
+    assert tune({**SMALL, "workers": 1}, GRID, tmp_path, sampler="grid") == found
 
 
 def test_bad_trials_end_early(tmp_path: Path) -> None:
@@ -206,6 +234,36 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(tmp_path: Path) -
     assert tune(SMALL, {"model": model}, tmp_path, sampler="grid") == found  # it would fail again
     with pytest.raises(StriateError, match="no trial of 1"):
         tune(SMALL, {"model": Choice(model.values[:1])}, tmp_path / "bad", sampler="grid")
+
+
+def careless(width: int = 4, num_classes: int = 10) -> nn.Module:
+    """A user's network with an error of its own."""
+    raise ValueError("width is odd")
+
+
+def test_an_error_in_code_of_others_is_that_trial_s(tmp_path: Path) -> None:
+    model = Choice((f"{__name__}:careless", LINEAR))
+    found = tune(SMALL, {"model": model}, tmp_path, sampler="grid")
+    assert (found["complete"], found["failed"]) == (1, 1)
+    assert study_in(tmp_path).trials[0].user_attrs["error"] == "width is odd"
+
+
+def test_values_that_kill_every_trial_are_given_up(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(storage=url, study_name=tmp_path.name, direction="maximize")
+    killed = {
+        "params": {"lr": RATES[1]},
+        "distributions": {"lr": optuna.distributions.CategoricalDistribution(RATES)},
+    }
+    for _ in range(3):
+        study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, **killed))
+    tune(SMALL, GRID, tmp_path, sampler="grid")
+    assert rates(tmp_path) == [RATES[0], RATES[2]]
+
+
+def test_losses_that_mean_different_things_are_not_compared(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="trials with another --smoothing have another loss"):
+        tune({**SMALL, "monitor": "loss"}, {"smoothing": Range(0.0, 0.2)}, tmp_path)
 
 
 def test_values_that_make_no_recipe_are_refused_before_the_first_trial(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def _compare(words: list[str], networks: "list[Net]", as_json: bool) -> None:
 
 def _accuracy(word: str) -> float | None:
     """On the test split, where the network comes from a finished run."""
-    if not (Path(word) / "summary.json").is_file():
+    if "=>" in word or not (Path(word) / "summary.json").is_file():
         return None
     from striate.train import Run
 

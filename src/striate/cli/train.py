@@ -64,6 +64,8 @@ def _train(
     The run keeps the weights that were best on the validation split and looks at the test split once.
     """
     settings = {name: value for name, value in fields.items() if value is not None}
+    if sum((bool(resume), find_lr, find_batch_size, show_loop)) > 1:
+        raise UsageError("--resume, --find-lr, --find-batch-size and --show-loop: one at a time")
     if find_lr or find_batch_size or show_loop:
         _rehearse(settings, config, find_lr, find_batch_size, as_json)
         return
@@ -83,6 +85,7 @@ def _outcome(summary: dict[str, Any]) -> tuple[str, ...]:
     )
     speed = f"{summary['train_seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
     precision = f"test mAP {summary['test_map']:.4f}" if summary.get("test_map") is not None else ""
+    accuracy = accuracy or "nothing was held back to measure on (--split 70/15/15 does)"
     facts = (accuracy, precision, f"{summary['params']:,} parameters", speed)
     bad = list(summary.get("skipped", {}).items())
     skipped = [f"left out: {visible(name)}: {visible(why)}" for name, why in bad[:10]]

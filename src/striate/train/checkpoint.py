@@ -175,6 +175,12 @@ def weights(path: Path) -> dict[str, Tensor]:
     return _read(path)[1]
 
 
+def stored_metrics(path: Path) -> dict[str, float]:
+    """What a model file says of its epoch."""
+    found: dict[str, float] = json.loads(_read(path)[0]["model"])["metrics"]
+    return found
+
+
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as f:
@@ -212,7 +218,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The newest that `save_state` wrote; raises UsageError when there is none, DataError when it is damaged."""
     found = states(folder)
     if not found:
-        raise UsageError(f"nothing to resume in {folder.parent}")
+        raise UsageError(f"nothing to resume in {folder.parent}", "start a new run")
     path = found[-1]
     data = path.read_bytes()
     if f"{crc32(data):08x}" != path.stem.split("-")[1]:

@@ -97,12 +97,13 @@ def group() -> Iterator[Group]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield Group()
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if local < torch.cuda.device_count():
+        torch.cuda.set_device(local)
     store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
     # torchrun's static rendezvous keeps its store when it restarts ranks, addresses of the dead ones in it
     store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # type: ignore[attr-defined]
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     # one input channel makes two layouts of a kernel the same, and DistributedDataParallel thinks of the other one
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")

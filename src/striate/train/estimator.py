@@ -18,6 +18,7 @@ from striate.train.begin import prepare_network
 from striate.train.checkpoint import Model
 from striate.train.loop import Loop
 from striate.train.recipe import Recipe, recipe
+from striate.train.signals import Interrupted
 
 CONVNET = "INPUT => CONV(32,3) => BN => RELU => POOL(2) => CONV(64,3) => BN => RELU => POOL(2) => FC(64) => RELU => FC"
 DENSE = "INPUT => FC(64) => RELU => FC(64) => RELU => FC"
@@ -32,7 +33,8 @@ SETTINGS = (
 
 
 class ConvNetClassifier(ClassifierMixin, BaseEstimator):
-    """Trains `model` on images (n, h, w), (n, h, w, c) or flat (n, features); pixels on any scale.
+    """Trains `model` on images (n, h, w), (n, h, w, c) or flat (n, features); pixels on any scale,
+    but for transforms of colour in `augment`, which take them as 0 to 255.
 
     `image_shape`, (h, w) or (h, w, c), says what flat rows are; without it a row is an image of one line.
     `model` is a zoo name or a diagram; by default a small one for the size. `settings` are further fields of a
@@ -84,8 +86,11 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
                 net.module, net.origin, data.shape, len(self.classes_), data.classes, data.preprocess
             )
             engine = self.model_.engine(r.device, r.precision)
-            loop = Loop(r.model_copy(update={"batch_size": _batch(len(images), r.batch_size)}), data, engine)
-            loop.fit(_nothing, due=lambda: False)
+            loop = Loop(r, data, engine)
+            try:
+                loop.fit(_nothing, due=lambda: False)
+            except Interrupted as stop:  # searches take an error for a bad fit, and go on
+                raise KeyboardInterrupt(str(stop)) from stop
         self.model_.module.load_state_dict(loop.judged.module.state_dict())
         self.n_iter_ = loop.state.epoch - 1
         return self
@@ -94,7 +99,8 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
         """Probabilities of `classes_` in order.    (n, ...) -> (n, k)"""
         check_is_fitted(self)
         X = validate_data(self, X, allow_nd=True, dtype=PIXELS, reset=False)
-        return self.model_.probabilities(self._images(X), self.device).numpy()
+        precision = (self.settings or {}).get("precision", "auto")
+        return self.model_.probabilities(self._images(X), self.device, precision).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each image."""
@@ -151,13 +157,6 @@ def _data(images: torch.Tensor, labels: NDArray[np.int64], classes: list[str]) -
     names = [str(i) for i in range(len(images))]
     nothing = ArrayImages(images[:0], labels[:0], [])
     return DataSet("arrays", tuple(classes), ArrayImages(images, labels, names), nothing, nothing, prepare)
-
-
-def _batch(n: int, wanted: int) -> int:
-    """No larger than the data."""
-    if wanted < 1:
-        raise UsageError(f"batch_size: expected at least 1, got {wanted}")
-    return min(n, wanted)
 
 
 def _nothing(loop: Loop) -> None: ...

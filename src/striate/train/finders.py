@@ -20,6 +20,7 @@ from striate.train.loop import Loop
 LOWEST, HIGHEST = 1e-6, 10.0
 SMOOTHING = 0.9  # of the losses, with the bias of its start removed
 DIVERGED = 4.0  # times the lowest loss
+CGROUP = Path("/sys/fs/cgroup")  # limits of a container
 HEADROOM = 0.15  # of the memory, left for what other images and the allocator need
 
 
@@ -99,7 +100,6 @@ def find_batch_size(loop: Loop, limit: int | None = None, most: int = 1 << 14) -
 def undisturbed(loop: Loop) -> Iterator[None]:
     """Weights, optimiser, averages, random numbers and position are afterwards what they were, come what may."""
     tensors, facts = loop.state_dict()
-    settings = [dict(g, params=None) for g in loop.optimiser.param_groups]
     training = loop.engine.twin.training
     loop.engine.train()
     try:
@@ -107,8 +107,6 @@ def undisturbed(loop: Loop) -> Iterator[None]:
     finally:
         loop.optimiser.zero_grad()
         loop.load_state_dict(tensors, facts)
-        for group, before in zip(loop.optimiser.param_groups, settings, strict=True):
-            group.update({k: v for k, v in before.items() if k != "params"})
         loop.engine.twin.train(training)
 
 
@@ -121,8 +119,10 @@ def available(device: torch.device) -> int:
         line = next(s for s in Path("/proc/meminfo").read_text().splitlines() if s.startswith("MemAvailable"))
         rooms = [1024 * int(line.split()[1])]
     with suppress(OSError, ValueError):  # "max" is no number: no limit
-        group = Path("/sys/fs/cgroup")
-        rooms.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+        held = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        cache = int(held.get("inactive_file", 0))  # of files: the kernel gives it back where memory is short
+        used = int((CGROUP / "memory.current").read_text()) - cache
+        rooms.append(int((CGROUP / "memory.max").read_text()) - used)
     return min(rooms)
 
 

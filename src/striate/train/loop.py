@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from striate.data import Augmentation, DataSet, Images, image_weights
-from striate.errors import DataError, StriateError
+from striate.errors import DataError, StriateError, UsageError
 from striate.train.average import Average, Lookahead
 from striate.train.checkpoint import pack_optimiser, unpack_optimiser
 from striate.train.distributed import Group, Share, exchanging, spread
@@ -61,6 +61,10 @@ class Loop:
         kind = recipe.loss or ("binary-cross-entropy" if data.several else "cross-entropy")
         self.criterion = loss_function(kind, recipe.smoothing, recipe.focal_gamma, data.several)
         self.augment = Augmentation.of(recipe.augment, len(data.classes))
+        if self.augment.mixes and recipe.class_weights:
+            raise UsageError(
+                "--class-weights weigh pictures of one class, not mixed ones", "leave out one of the two"
+            )
         weights = image_weights(data.train, len(data.classes), recipe.class_weights)
         self.weights = None if weights is None else torch.from_numpy(weights)
         self._batches(epoch=1)  # what can't be drawn is refused now
@@ -105,7 +109,7 @@ class Loop:
 
     def _epoch(self, signals: list[int], save: Callable[["Loop"], None], due: Callable[[], bool]) -> bool:
         """One epoch from `state.step` on; whether the time sufficed."""
-        state, recipe = self.state, self.recipe
+        state = self.state
         self._mark, seen_before = time.perf_counter(), state.seen
         began, complete = self._mark, True
         loader = self._batches(state.epoch, state.step)
@@ -114,7 +118,7 @@ class Loop:
             self._step(images, labels, torch.from_numpy(loader.rows(state.step)))
             tell(self.listeners, "on_step", state)
             if self._heed(signals, save, self._due(due), self._time_up()):
-                state.stop, complete = f"{recipe.stop_after:g} seconds are over", state.step == self.batches
+                complete = state.step == self.batches
                 break
         training_seconds = time.perf_counter() - began
         self._measure()
@@ -146,6 +150,8 @@ class Loop:
     ) -> bool:
         """Save where a rank wants to; whether the time of one is up. A signal to any ends the run of all."""
         number, over, wanted = self.group.most([signals[0] if signals else 0, int(time_up), int(saving)])
+        if over and not number:
+            self.state.stop = f"{self.recipe.stop_after:g} seconds are over"
         if number or over or wanted:
             self._save(save)
         if number:
@@ -187,7 +193,7 @@ class Loop:
         state.seen += whole
         state.step += 1
         if device.type == "cpu" or state.step % LOOK == 0:
-            self._refuse_nan(loss.detach())
+            self._refuse_nan(float(loss.detach()))
 
     def _sized(self, x: Tensor) -> Tensor:
         """A prepared batch, smaller early in a run whose images grow."""
@@ -237,10 +243,13 @@ class Loop:
         state, recipe = self.state, self.recipe
         if self.average is not None and recipe.average == "swa" and state.epoch > SWA_FROM * state.epochs:
             self.average.update()
-            self.average.measure_norms(self.data.train, recipe.batch_size, recipe.workers)
-        sums = [s for s in (state.loss_sum, state.correct) if s is not None]
-        loss, correct = self.group.sum(torch.stack(sums).double()).tolist()
-        self._refuse_nan(torch.tensor(loss))
+            if not self.engine.steady_norms:
+                self.average.measure_norms(self.data.train, recipe.batch_size, recipe.workers)
+        sums = torch.stack([s for s in (state.loss_sum, state.correct) if s is not None])
+        if self.group.size == 1:
+            sums = sums.cpu()  # where float64 is known, as on some GPUs it isn't
+        loss, correct = self.group.sum(sums.double()).tolist()
+        self._refuse_nan(loss)
         self._refuse_bad_weights()
         state.metrics = {"train_loss": loss / state.seen, "train_accuracy": correct / state.seen}
         if len(self.data.val):
@@ -253,9 +262,12 @@ class Loop:
         return self.average.engine if self.average is not None and self.average.count else self.engine
 
     def validate(self, images: Images) -> dict[str, float]:
-        """Loss and accuracy; for several labels an image the mean average precision as well."""
+        """What `measured` says of a split."""
         size, workers = max(256, self.recipe.batch_size), self.recipe.workers
-        scores, labels = logits(self.judged, images, size, workers, self.group)
+        return self.measured(*logits(self.judged, images, size, workers, self.group))
+
+    def measured(self, scores: Tensor, labels: Tensor) -> dict[str, float]:
+        """Loss and accuracy of scores (n, k); for several labels an image the mean average precision as well."""
         hits = right(scores, labels, self.data.several)
         measured = {"loss": float(self.criterion(scores, labels)), "accuracy": float(hits.float().mean())}
         if self.data.several:
@@ -276,8 +288,7 @@ class Loop:
         seed = (self.recipe.seed * 1_000_003 + batch) * self.group.size + self.group.rank
         return torch.Generator().manual_seed(seed)
 
-    def _refuse_nan(self, loss: Tensor, what: str = "the loss") -> None:
-        value = float(loss)
+    def _refuse_nan(self, value: float, what: str = "the loss") -> None:
         if not math.isfinite(value):
             place = f"epoch {self.state.epoch}, batch {self.state.step} of {self.batches}"
             raise StriateError(
@@ -287,7 +298,7 @@ class Loop:
 
     def _refuse_bad_weights(self) -> None:
         largest = torch.stack(torch._foreach_norm([p.detach() for p in self.trained], math.inf)).max()
-        self._refuse_nan(largest, "a weight")
+        self._refuse_nan(float(largest), "a weight")
 
     def _save(self, save: Callable[["Loop"], None]) -> None:
         """Save; weights that are no numbers don't take the place of good ones."""
@@ -339,7 +350,8 @@ class Loop:
         for follower in (self.average, self.lookahead):
             if follower is not None:
                 follower.load_state_dict(tensors)
-        self.scaler.load_state_dict(facts["scaler"])
+        if facts["scaler"]:  # else it begins now
+            self.scaler.load_state_dict(facts["scaler"])
         _set_random_state(device, tensors, rank)
         state = self.state
         state.epoch, state.seen = facts["epoch"], facts["seen"]

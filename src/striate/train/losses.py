@@ -11,6 +11,7 @@ from torch import Tensor
 
 # of logits, targets and, if images count differently, weights: (n,), or (n, k) where there is a yes or no for each
 Loss = Callable[..., Tensor]
+SURE = 1e-12  # the least 1 - p that focal raises to a power, whose slope at 0 may be infinite
 
 
 def loss_function(name: str, smoothing: float = 0.0, gamma: float = 2.0, several: bool = False) -> Loss:
@@ -47,7 +48,7 @@ def binary(logits: Tensor, y: Tensor, smoothing: float = 0.0, gamma: float = 0.0
     loss = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
     if gamma:
         p = logits.sigmoid()
-        loss = loss * (1 - (p * y + (1 - p) * (1 - y))) ** gamma
+        loss = loss * (1 - (p * y + (1 - p) * (1 - y))).clamp_min(SURE) ** gamma
     return loss
 
 
@@ -57,7 +58,7 @@ def focal(logits: Tensor, y: Tensor, smoothing: float = 0.0, gamma: float = 2.0)
     k = logits.shape[1]
     y = F.one_hot(y, k).to(logits.dtype) if y.ndim == 1 else y
     y = y * (1 - smoothing) + smoothing / k
-    return -(y * (1 - log_p.exp()) ** gamma * log_p).sum(dim=1)
+    return -(y * (1 - log_p.exp()).clamp_min(SURE) ** gamma * log_p).sum(dim=1)
 
 
 def right(logits: Tensor, y: Tensor, several: bool = False) -> Tensor:

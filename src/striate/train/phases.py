@@ -14,15 +14,14 @@ from striate.data import DataSet, Preprocess
 from striate.errors import UsageError
 from striate.plan import Net, plan
 from striate.train.checkpoint import Model
-from striate.train.engine import twin
 from striate.train.events import Listener, State, tell
 from striate.train.hooks.record import Record
-from striate.train.hooks.watch import Best, score
+from striate.train.hooks.watch import rank
 from striate.train.loop import Loop
-from striate.train.losses import right
 from striate.train.recipe import Recipe
-from striate.train.run import Run
+from striate.train.run import Run, open_data
 from striate.train.schedule import factor
+from striate.train.twin import twin
 from striate.transfer.download import find_weights
 from striate.transfer.features import Features
 from striate.transfer.heads import attach, fold, logistic, moments, nearest_neighbours, replace_scorer
@@ -37,8 +36,13 @@ HIDDEN = 256  # width of the MLP head
 Metrics = dict[str, float]
 
 
-def start(recipe: Recipe) -> Pretrained | None:
-    """The weights that the recipe starts from, if it does."""
+def start(recipe: Recipe) -> tuple[Pretrained | None, DataSet]:
+    """The weights that the recipe starts from, if it does, and its data, prepared as they want it."""
+    found = _weights(recipe)
+    return found, open_data(recipe, preprocess=prepared(recipe, found))
+
+
+def _weights(recipe: Recipe) -> Pretrained | None:
     asked = {word: getattr(recipe, word) != type(recipe).model_fields[word].default for word in NEED_WEIGHTS}
     if not recipe.starts_trained and any(asked.values()):
         flag = next(word for word in asked if asked[word]).replace("_", "-")
@@ -158,17 +162,7 @@ def epochs_before(run: Run) -> int:
 
 def from_scratch(recipe: Recipe, data: DataSet) -> Recipe:
     """The recipe without its weights: the same pictures, splits, network and epochs, the usual learning rate."""
-    words = (
-        "weights",
-        "pretrained",
-        "freeze",
-        "head",
-        "unfreeze",
-        "gradual",
-        "l2_sp",
-        "compare_scratch",
-        "lr",
-    )
+    words = ("weights", "pretrained", *NEED_WEIGHTS, "lr")
     usual = {word: type(recipe).model_fields[word].default for word in words}
     return recipe.model_copy(update={**usual, "resize": data.preprocess.resize})
 
@@ -232,7 +226,7 @@ def _descend(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[M
     steps = recipe.head_epochs * -(-len(x) // batch)
     best: tuple[list[float], dict[str, Tensor]] = ([], {})
     done = 0
-    for _ in range(recipe.head_epochs):
+    for epoch in range(1, recipe.head_epochs + 1):
         tail.train()
         for rows in torch.randperm(len(x), generator=generator).to(device).split(batch):
             optimiser.param_groups[0]["lr"] = HEAD_LR * factor("one-cycle", done / steps, recipe.warmup, 1)
@@ -242,7 +236,7 @@ def _descend(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[M
             optimiser.zero_grad()
             done += 1
         metrics = _measure(loop, tail.eval(), x, v) | {"lr": optimiser.param_groups[0]["lr"]}
-        key = [score(metrics, recipe.monitor), -metrics["val_loss"]] if len(v) else [float(done)]
+        key = rank({**metrics, "epoch": epoch}, recipe.monitor)
         if key > best[0]:
             best = key, {k: t.clone() for k, t in tail.state_dict().items()}
         yield metrics
@@ -268,8 +262,8 @@ def _measure(loop: Loop, tail: nn.Module, train: Tensor, val: Tensor) -> Metrics
         if len(x):
             labels = torch.from_numpy(images.labels).to(x.device)
             scores = torch.cat([tail(part).float() for part in x.split(4096)])
-            found[f"{name}_loss"] = float(loop.criterion(scores, labels))
-            found[f"{name}_accuracy"] = float(right(scores, labels, loop.data.several).float().mean())
+            found |= {f"{name}_{k}": v for k, v in loop.measured(scores, labels).items()}
+    found.pop("train_map", None)  # which later epochs don't tell either
     return {**found, "lr": HEAD_LR}
 
 
@@ -281,13 +275,8 @@ def _keep(run: Run, loop: Loop, model: Model, rows: Sequence[Metrics]) -> None:
     for listener in loop.listeners:
         if isinstance(listener, Record):
             listener.rows = list(rows)
-        if isinstance(listener, Best):
-            keys = [[score(r, recipe.monitor), -r["val_loss"]] if "val_loss" in r else [-1.0] for r in rows]
-            number = keys.index(max(keys)) if "val_loss" in rows[0] else len(rows) - 1
-            listener.key = keys[number]
-            found = {k: v for k, v in rows[number].items() if k.startswith("val_")}
-            listener.metrics = {**found, "epoch": number + 1}
-            model.metrics = listener.metrics
+    best = max(rows, key=lambda row: rank(row, recipe.monitor))
+    model.metrics = {k: v for k, v in best.items() if k == "epoch" or k.startswith("val_")}
     model.save(run.folder / "model.safetensors")
     if not recipe.unfreeze:
         loop.state.epoch = loop.state.epochs + 1  # nothing is left to do

@@ -240,6 +240,8 @@ class Recipe(BaseModel):
     def _together(self) -> "Recipe":
         if self.opt == "gd" and self.accumulate > 1:
             raise ValueError("accumulate: gd gathers the whole training split already")
+        if self.balanced and self.class_weights:
+            raise ValueError("class_weights: balanced draws make rare classes count as much already")
         if self.opt == "nesterov" and not self.momentum:
             raise ValueError("momentum: nesterov needs more than 0")
         if self.lookahead == 1:
@@ -266,11 +268,14 @@ class Recipe(BaseModel):
 
 def recipe(settings: dict[str, Any], config: Path | None = None) -> Recipe:
     """Defaults, then the YAML file `config`, then `settings`; raises UsageError that names the field at fault."""
-    merged = {**(read_yaml(config) if config else {}), **{k: v for k, v in settings.items() if v is not None}}
+    given = {k: v for k, v in settings.items() if v is not None}
+    written = read_yaml(config) if config else {}
     try:
-        return Recipe(**merged)
+        return Recipe(**{**written, **given})
     except ValidationError as error:
-        raise UsageError(*_explain(error, config)) from None
+        field = error.errors()[0]["loc"][:1]
+        at_fault = field and field[0] in written and field[0] not in given
+        raise UsageError(*_explain(error, config if at_fault else None)) from None
 
 
 def to_yaml(r: Recipe) -> str:

@@ -178,7 +178,7 @@ def findings(
         f"{count(right)} of {count(n)} {split} images are right. From so many, the accuracy on new images of "
         f"the same kind lies between {percent(low)} and {percent(high)} (95 % interval)."
     ]
-    if best_epoch and len(history) > 1:
+    if best_epoch and len(history) > 1 and "val_accuracy" in history[-1]:
         said.append(
             f"The weights are those of epoch {best_epoch} of {len(history)}, the best on validation images."
         )
@@ -309,7 +309,8 @@ def _first_layer(model: "Model") -> dict[str, Any]:
 
 def _fields(run: "Run") -> list[tuple[str, str, str, bool]]:
     """The recipe as (field, value, meaning, was asked for)."""
-    asked = {"data", "model"} | {w[2:].replace("-", "_") for w in run.command.split() if w.startswith("--")}
+    flags = (word[2:] for word in run.command.split() if word.startswith("--"))
+    asked = {"data", "model"} | {flag.removeprefix("no-").replace("-", "_") for flag in flags}
     rows = []
     for name, field in type(run.recipe).model_fields.items():
         value = getattr(run.recipe, name)

@@ -127,7 +127,10 @@ class Run:
             )
         if found.several != model.several:
             raise DataError("one of the run and the data has several labels an image, the other one has one")
-        engine = model.engine(self.recipe.device, self.recipe.precision)
+        try:
+            engine = model.engine(self.recipe.device, self.recipe.precision)
+        except UsageError:  # trained on another machine
+            engine = model.engine()
         whole = isinstance(data, str) and split == "test" and not len(found.test)
         images = found.train if whole else found.parts()[split]
         return evaluate(engine, images, found.classes, self.recipe.workers)
@@ -154,6 +157,7 @@ def open_data(
         columns=named_columns(recipe.columns),
         cache=recipe.cache,
         cache_limit=recipe.cache_limit,
+        offline=recipe.offline,
     )
     if recipe.num_classes not in (None, len(data.classes)):
         raise DataError(f"--num-classes {recipe.num_classes}, but the data has {len(data.classes)} classes")
@@ -161,16 +165,24 @@ def open_data(
 
 
 def effective(recipe: Recipe, data: DataSet) -> Recipe:
-    """The recipe with every default that depends on the data or the optimiser filled in."""
+    """The recipe with every default that depends on the data or the optimiser filled in, and no file but the data's."""
     c, h, w = data.shape
-    rate, decay = defaults(recipe.opt)
     known = {
-        "lr": recipe.lr or rate * (FINE if recipe.starts_trained else 1),
-        "weight_decay": decay if recipe.weight_decay is None else recipe.weight_decay,
+        "model": plan(recipe.model).origin.get("text", recipe.model),
         "loss": recipe.loss or ("binary-cross-entropy" if data.several else "cross-entropy"),
         "img_size": (h, w),
         "in_chans": c,
         "num_classes": len(data.classes),
+    }
+    return with_rates(recipe).model_copy(update=known)
+
+
+def with_rates(recipe: Recipe) -> Recipe:
+    """The recipe with the learning rate and the decay that its optimiser has by default."""
+    rate, decay = defaults(recipe.opt)
+    known = {
+        "lr": recipe.lr or rate * (FINE if recipe.starts_trained else 1),
+        "weight_decay": decay if recipe.weight_decay is None else recipe.weight_decay,
     }
     return recipe.model_copy(update=known)
 
@@ -192,9 +204,9 @@ def environment(engine: Engine) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "device": str(engine.device)
-        if engine.device.type == "cpu"
-        else f"{engine.device} ({torch.cuda.get_device_name(engine.device)})",
+        "device": f"{engine.device} ({torch.cuda.get_device_name(engine.device)})"
+        if engine.device.type == "cuda"
+        else str(engine.device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),

@@ -2,10 +2,8 @@
 
 import json
 import os
-import re
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +13,18 @@ from typing import Any
 import torch
 
 from striate.data import DataSet, fingerprint
-from striate.errors import StriateError, UsageError
+from striate.errors import StriateError, UsageError, one_line
 from striate.files import write_text
 from striate.plan import plan
 from striate.train import checkpoint, phases
 from striate.train.begin import prepare_network
+from striate.train.changes import HARMLESS, changed, differences, refuse_another_beginning, refuse_changes
 from striate.train.checkpoint import Model
 from striate.train.distributed import Group, group
 from striate.train.engine import Engine, pick_device, pick_dtype
 from striate.train.evaluate import evaluate
 from striate.train.events import Listener
-from striate.train.folder import hold
+from striate.train.folder import RUNS, came_to_nothing, hold, make_folder
 from striate.train.hooks.health import Health
 from striate.train.hooks.record import Record
 from striate.train.hooks.track import TensorBoard, WandB
@@ -38,9 +37,6 @@ from striate.train.run import SCRATCH, Run, effective, environment, open_data
 from striate.train.saver import Saver
 from striate.transfer.weights import Pretrained
 
-RUNS = Path("runs")
-# what may change when a run goes on
-FREE = {"epochs", "workers", "stop_after", "save_every", "keep", "health", "track", "cache", "cache_limit"}
 PLACE = ("striate", "torch", "device", "precision")  # where a run goes on as it would have
 
 
@@ -54,10 +50,9 @@ def train(
             raise UsageError("torchrun restarted a run whose folder has no fixed name", "add --output FOLDER")
         if _restarted() and checkpoint.states(Path(output or "") / "last"):
             return _resume(Run.open(output or ""), ranks, listeners, report, {}, False)
-        repeat = repeat_command(recipe)
+        asked = recipe
         torch.manual_seed(recipe.seed)
-        found = phases.start(recipe)
-        data = open_data(recipe, preprocess=phases.prepared(recipe, found))
+        found, data = phases.start(recipe)
         recipe = effective(recipe, data)
         ranks.agree(_facts(recipe, data))
         model = _fresh_model(recipe, data, found)
@@ -65,20 +60,19 @@ def train(
         loop = Loop(recipe, data, engine, group=ranks)  # what can't work is refused before a folder is there
         if not ranks.first:
             torch.manual_seed(recipe.seed + ranks.rank)  # every rank draws its own dropout
-        run = Run(Path(ranks.gather(str(_make_folder(recipe, output)) if ranks.first else "")[0]))
+        run = Run(Path(ranks.gather(str(make_folder(asked, output)) if ranks.first else "")[0]))
         with hold(run.folder, ranks.first):
             if ranks.first:
                 write_text(run.folder / "recipe.yaml", to_yaml(recipe))
                 write_text(run.folder / "splits.json", json.dumps(data.splits()))
-                write_text(run.folder / "command.txt", repeat + "\n")
+                write_text(run.folder / "command.txt", repeat_command(asked) + "\n")
             return _go(run, loop, model, listeners, report, state=None)
 
 
 def rehearse(recipe: Recipe) -> Loop:
     """The loop that `train` would run, ready to start, with no folder: for finders, and to look at."""
     torch.manual_seed(recipe.seed)
-    found = phases.start(recipe)
-    data = open_data(recipe, preprocess=phases.prepared(recipe, found))
+    found, data = phases.start(recipe)
     recipe = effective(recipe, data)
     model = _fresh_model(recipe, data, found)
     loop = Loop(recipe, data, _engine(model, recipe))
@@ -99,6 +93,8 @@ def resume(
     UsageError unless `allow_changes`.
     """
     run = Run.open(folder)
+    if came_to_nothing(run.folder):
+        return train(recipe({**run.recipe.model_dump(), **changes}), folder, listeners, report)
     with group() as ranks, _arithmetic(run.recipe):
         return _resume(run, ranks, listeners, report, changes, allow_changes)
 
@@ -114,13 +110,15 @@ def _resume(
     with hold(run.folder, ranks.first):
         tensors, facts = checkpoint.load_state(run.folder / "last")
         before = run.recipe
-        after = recipe({**before.model_dump(), **changes})
-        _same_network(before, after)
+        after = changed(before, changes)
+        refuse_another_beginning(before, after)
         if not allowed:
-            _refuse_changes(_settings(before, after))
-        over = facts["epoch"] > after.epochs or (facts["stop"] and not changes)
+            refuse_changes(differences(before, after))
+        over = facts["epoch"] > after.epochs or (facts["stop"] and not changes.keys() - HARMLESS)
         if over and run.finished:
             return run
+        if facts["step"] or not over:  # in mid-epoch the stop was not yet told of
+            facts = {**facts, "stop": ""}
         torch.manual_seed(after.seed + ranks.rank)
         initial = run.initial
         data = open_data(after, run.splits, initial.preprocess if initial else None)
@@ -129,15 +127,12 @@ def _resume(
         engine = _engine(model, after)
         if not allowed:
             was, now = run.environment, environment(engine)
-            _refuse_changes([(k, was.get(k), now[k]) for k in PLACE if was.get(k) != now[k]])
+            refuse_changes([(k, was.get(k), now[k]) for k in PLACE if was.get(k) != now[k]])
         ranks.agree(_facts(after, data))
         loop = Loop(after, data, engine, group=ranks)
-        if ranks.first:
-            write_text(run.folder / "recipe.yaml", to_yaml(after))
-        run = Run(run.folder)
         if before.opt != after.opt:  # another optimiser has another memory
             tensors = {k: v for k, v in tensors.items() if not k.startswith("optimiser.")}
-        return _go(run, loop, model, listeners, report, (tensors, facts if over else {**facts, "stop": ""}))
+        return _go(Run(run.folder), loop, model, listeners, report, (tensors, facts))
 
 
 def _go(
@@ -152,7 +147,14 @@ def _go(
     loop.listeners = _hooks(run, loop, model, listeners)
     saver = Saver(run.folder / "last", model.module)
     if state is not None:
-        loop.load_state_dict(*state)
+        try:
+            loop.load_state_dict(*state)
+        except (RuntimeError, ValueError, LookupError) as error:
+            raise UsageError(
+                f"the state of {run.folder} is that of other settings: {one_line(error)}", "start a new run"
+            ) from error
+        if ranks.first:
+            write_text(run.folder / "recipe.yaml", to_yaml(recipe))
         loop.state.before = phases.epochs_before(run)
     elif recipe.starts_trained:
         phases.begin(run, loop, model, listeners)
@@ -171,7 +173,6 @@ def _go(
             from striate.train.report import write_report
 
             write_report(run, data)
-    ranks.gather(None)
     return run
 
 
@@ -254,27 +255,6 @@ def _facts(recipe: Recipe, data: DataSet) -> dict[str, Any]:
     return {**facts, "the classes": list(data.classes), "torch": torch.__version__}
 
 
-def _same_network(before: Recipe, after: Recipe) -> None:
-    for word in ("model", "init", "whiten"):
-        if (was := getattr(before, word)) != getattr(after, word):
-            raise UsageError(
-                f"a run can't go on with another network: its --{word} is {was}", "start a new run"
-            )
-
-
-def _settings(before: Recipe, after: Recipe) -> list[tuple[str, Any, Any]]:
-    """Flag, old and new value of what may not change when a run goes on."""
-    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
-    return [(f"--{k.replace('_', '-')}", old[k], new[k]) for k in old if k not in FREE and old[k] != new[k]]
-
-
-def _refuse_changes(changed: list[tuple[str, Any, Any]]) -> None:
-    """Raise UsageError that shows what would make another run of this one."""
-    if changed:
-        diff = "; ".join(f"{name} {a} -> {b}" for name, a, b in changed)
-        raise UsageError(f"this would be another run: {diff}", "--allow-changes goes on all the same")
-
-
 def repeat_command(recipe: Recipe) -> str:
     """`striate train DATA --model NET` and every flag that differs from its default."""
     words = ["striate", "train", recipe.data, "--model", recipe.model]
@@ -311,31 +291,6 @@ def _arithmetic(recipe: Recipe) -> Iterator[None]:
         raise
     finally:
         torch.use_deterministic_algorithms(before)
-
-
-def _make_folder(recipe: Recipe, output: Path | str | None) -> Path:
-    if output is not None:
-        folder = Path(output)
-        if folder.exists() and any(folder.iterdir()):
-            raise UsageError(
-                f"{folder} is not empty", f"go on with --resume {folder}, or name another folder"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    RUNS.mkdir(exist_ok=True)
-    taken = [int(m[1]) for p in RUNS.iterdir() if (m := re.match(r"(\d+)-", p.name))]
-    for number in range(max(taken, default=0) + 1, sys.maxsize):
-        folder = RUNS / f"{number}-{_plain(plan(recipe.model).name)}-{_plain(Path(recipe.data).stem)}"
-        try:
-            folder.mkdir()
-        except FileExistsError:  # another run took the number
-            continue
-        return folder
-    raise UsageError(f"no free number in {RUNS}")
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w.]+", "_", name)[:40] or "net"
 
 
 def _summarise(run: Run, loop: Loop, model: Model, tested: Evaluation | LabelEvaluation | None) -> None:

@@ -23,7 +23,8 @@ def parts(net: nn.Module) -> list[Part]:
     net = _zoo(net)
     before, scoring = _divided(net)
     stages = [Part(name, (stage,)) for name, stage in net.stages.named_children()]
-    found = [Part("stem", (net.stem,)), *stages, Part("neck", tuple(before)), Part("head", tuple(scoring))]
+    heads = (*scoring, *getattr(net, "auxiliary", {}).values())
+    found = [Part("stem", (net.stem,)), *stages, Part("neck", tuple(before)), Part("head", heads)]
     return [part for part in found if any(True for m in part.modules for _ in m.parameters())]
 
 

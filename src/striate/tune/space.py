@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 Value = bool | int | float | str
-FIXED = ("data", "seed", "monitor")  # what trials share, or they couldn't be compared
+FIXED = ("data", "seed", "monitor")
 NUMBER = r"[+-]?[\d.]+(?:e[+-]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\.\.({NUMBER})(?::(log|{NUMBER}))?", re.IGNORECASE)
 
@@ -28,6 +28,9 @@ class Choice:
     """One of some values."""
 
     values: tuple[Value, ...]
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.values))
 
     def suggest(self, name: str, trial: "Trial") -> Value:
         """The value that the sampler chooses."""
@@ -52,6 +55,10 @@ class Range:
     log: bool = False
     step: float | None = None
 
+    def __str__(self) -> str:
+        how = "log" if self.log else self.step
+        return f"{self.low}..{self.high}" + (f":{how}" if how else "")
+
     @property
     def whole(self) -> bool:
         """Whether only whole numbers are meant."""
@@ -69,11 +76,12 @@ class Range:
         """Every step; raises UsageError without one."""
         if self.step is None:
             raise UsageError(
-                f"a grid needs steps: {name}={self.low}..{self.high} has none",
+                f"a grid needs steps: {name}={self} has none",
                 f"{name}=A,B,C or {name}=A..B:STEP",
             )
         count = int((self.high - self.low) / self.step + 1e-9) + 1
-        return tuple(type(self.step)(self.low + i * self.step) for i in range(count))
+        kind = int if self.whole else float
+        return tuple(kind(self.low + i * self.step) for i in range(count))
 
     @property
     def ends(self) -> tuple[Value, ...]:
@@ -99,7 +107,9 @@ def axes(texts: Sequence[str] = (), mapping: Mapping[str, Any] | None = None) ->
         given[name.strip().replace("-", "_")] = values.strip()
     found = {}
     for name, values in given.items():
-        if name not in Recipe.model_fields or name in FIXED:
+        if name in FIXED:
+            raise UsageError(f"search: {name} is the same for all trials, or they couldn't be compared")
+        if name not in Recipe.model_fields:
             raise UsageError(f"search: {name} is no field to search", nearest(name, Recipe.model_fields))
         found[name] = _axis(name, values)
     if not found:

@@ -6,13 +6,15 @@ Selection looks at the validation split alone. The study is a database that many
 import itertools
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from striate.errors import StriateError, UsageError
-from striate.train import Run, recipe
+from striate.train import Run, phases, recipe
+from striate.train.changes import HARMLESS
 from striate.train.recipe import Recipe
 from striate.tune.space import Axis
 from striate.tune.trial import Failed, lost, run_trial, settled
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 30  # seconds; a trial silent for twice as long is taken as killed
 TRIALS = 20
+TRIES = 3  # of values whose trial was killed each time
+ELSEWHERE = {"data", "device"}  # what may be otherwise on another machine
+LOSSES = {"loss", "smoothing", "focal_gamma"}  # what the validation loss is made of
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
 Told = Callable[["optuna.Study", "FrozenTrial"], None]
@@ -46,16 +51,29 @@ def tune(
     trials: in all, those of an earlier call in the same folder included; by default 20, or the whole grid. timeout: s.
     storage: an Optuna storage URL that other machines use too, by default a SQLite file in `output`. Returns {run,
     report, trials, complete, pruned, failed, best_trial, judged_by, value, val_accuracy, test_accuracy, params}.
-    Raises UsageError before the first trial where an end of an axis makes no recipe, and without a validation split.
+    Raises UsageError before the first trial where an end of an axis makes no recipe, without a validation split, and
+    where `output` holds another search; DataError for data that can't be read.
     """
     output = Path(output)
     for name, axis in axes.items():
         for value in axis.ends:
             recipe({**settings, name: value})
     base = recipe({**settings, **{name: axis.ends[0] for name, axis in axes.items()}})
+    if base.monitor == "loss" and (uneven := sorted(axes.keys() & LOSSES)):
+        raise UsageError(
+            f"trials with another --{uneven[0].replace('_', '-')} have another loss", "--monitor accuracy"
+        )
+    if not len(phases.start(base)[1].val):
+        raise UsageError("a search needs a validation split", "--split 70/15/15")
     grid = _grid(axes) if sampler == "grid" else None
     most = trials if trials is not None else TRIALS if grid is None else inf
-    study = _open(output, storage, base, sampler, pruner)
+    study = _open(output, storage, base, pruner)
+    _same_search(study, output, base, axes, HARMLESS | ELSEWHERE if storage else HARMLESS)
+
+    def objective(trial: "optuna.Trial") -> float:
+        # by its number: no other process draws the same, and a search that was stopped draws what it would have
+        study.sampler = _sampler(sampler, base.seed + trial.number)
+        return run_trial(trial, settings, axes, output, listeners)
 
     def stop_when_done(study: "optuna.Study", trial: "FrozenTrial") -> None:
         if _left(study, most, grid) <= 0:
@@ -64,7 +82,7 @@ def tune(
     if _left(study, most, grid) > 0:
         study.set_user_attr("planned", _planned(study, most, grid))
         study.optimize(
-            lambda trial: run_trial(trial, settings, axes, output, listeners),
+            objective,
             timeout=timeout,
             catch=(Failed,),
             callbacks=[_keep_best(output), *told, stop_when_done],
@@ -72,11 +90,14 @@ def tune(
     return _outcome(study, output)
 
 
-def _open(output: Path, storage: str | None, base: Recipe, sampler: str, pruner: str) -> "optuna.Study":
+def _open(output: Path, storage: str | None, base: Recipe, pruner: str) -> "optuna.Study":
     """The study of that folder, begun or gone on with."""
     optuna = _optuna()
     output.mkdir(parents=True, exist_ok=True)
-    url = storage or f"sqlite:///{(output / 'study.db').resolve()}"
+    file = output / "study.db"
+    if not storage and not file.is_file() and any(output.iterdir()):
+        raise UsageError(f"{output} is not empty and holds no search", "name another --output")
+    url = storage or f"sqlite:///{file.resolve()}"
     direction = "minimize" if base.monitor == "loss" else "maximize"
     with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
         study = optuna.create_study(
@@ -87,16 +108,24 @@ def _open(output: Path, storage: str | None, base: Recipe, sampler: str, pruner:
             load_if_exists=True,
         )
         optuna.storages.fail_stale_trials(study)
-    if study.direction.name.lower() != direction:
-        raise UsageError(
-            f"the trials in {output} are judged by their {measure(study)}, not by --monitor {base.monitor}",
-            "another --output",
-        )
-    # points that this seed has drawn before, here or on another machine, aren't drawn again
-    seed = None if storage else base.seed + len(study.trials)
-    samplers = optuna.samplers
-    study.sampler = samplers.TPESampler(seed=seed) if sampler == "tpe" else samplers.RandomSampler(seed=seed)
     return study
+
+
+def _same_search(
+    study: "optuna.Study", output: Path, base: Recipe, axes: Mapping[str, Axis], free: Collection[str]
+) -> None:
+    """Refuse to count the trials of other settings or values: they can't be compared."""
+    fixed = {k: v for k, v in base.model_dump(mode="json").items() if k not in free and k not in axes}
+    fixed["search"] = " ".join(f"{name}={axis}" for name, axis in axes.items())
+    before = study.user_attrs.get("settings", fixed)
+    changed = [
+        f"--{name.replace('_', '-')} {before[name]} -> {value}"
+        for name, value in fixed.items()
+        if before.get(name, value) != value
+    ]
+    if changed:
+        raise UsageError(f"{output} holds another search: {'; '.join(changed)}", "name another --output")
+    study.set_user_attr("settings", fixed)
 
 
 def _grid(axes: Mapping[str, Axis]) -> list[dict[str, Any]]:
@@ -112,13 +141,19 @@ def _left(study: "optuna.Study", most: float, grid: list[dict[str, Any]] | None)
 
 
 def _ask(study: "optuna.Study", grid: list[dict[str, Any]]) -> int:
-    """Ask for the combinations that no trial has had; how many trials wait."""
-    found = [trial for trial in study.get_trials(deepcopy=False) if not lost(trial)]
-    asked = {frozenset(t.system_attrs.get("fixed_params", t.params).items()) for t in found}
+    """Ask for the combinations that no trial has had, nor was killed with `TRIES` times; how many trials wait."""
+    trials = study.get_trials(deepcopy=False)
+    found = [trial for trial in trials if not lost(trial)]
+    killed = Counter(_values(trial) for trial in trials if lost(trial))
+    asked = {_values(trial) for trial in found} | {values for values, n in killed.items() if n >= TRIES}
     missing = [values for values in grid if frozenset(values.items()) not in asked]
     for values in missing:
         study.enqueue_trial(values)
     return len(missing) + sum(trial.state.name == "WAITING" for trial in found)
+
+
+def _values(trial: "FrozenTrial") -> frozenset[tuple[str, Any]]:
+    return frozenset(trial.system_attrs.get("fixed_params", trial.params).items())
 
 
 def _planned(study: "optuna.Study", most: float, grid: list[dict[str, Any]] | None) -> float:
@@ -134,10 +169,9 @@ def _keep_best(output: Path) -> Told:
         trials = study.get_trials(deepcopy=False)
         complete = [t for t in trials if t.state.name == "COMPLETE"]
         best = study.best_trial.number if complete else None
-        for folder in (output / "trials").glob("*"):
-            number = int(folder.name)
-            if trials[number].state.is_finished() and number != best:
-                shutil.rmtree(folder, ignore_errors=True)
+        for other in trials:
+            if other.state.is_finished() and other.number != best:
+                shutil.rmtree(output / "trials" / str(other.number), ignore_errors=True)
 
     return keep
 
@@ -169,6 +203,11 @@ def _outcome(study: "optuna.Study", output: Path) -> dict[str, Any]:
         "test_accuracy": best.user_attrs.get("test_accuracy"),
         "params": best.params,
     }
+
+
+def _sampler(name: str, seed: int) -> "optuna.samplers.BaseSampler":
+    samplers = _optuna().samplers
+    return samplers.TPESampler(seed=seed) if name == "tpe" else samplers.RandomSampler(seed=seed)
 
 
 def _pruner(name: str, epochs: int) -> "optuna.pruners.BasePruner":

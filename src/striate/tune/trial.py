@@ -5,8 +5,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from striate.errors import StriateError, UsageError
-from striate.train import Run, recipe, train
+from striate.errors import StriateError
+from striate.train import recipe, train
 from striate.train.events import Listener, State
 from striate.train.hooks.watch import score
 from striate.train.signals import Interrupted
@@ -23,10 +23,6 @@ class Failed(Exception):
     """A trial's values led to an error; the search goes on."""
 
 
-class Unjudged(UsageError):
-    """No trial can be judged, so the search ends."""
-
-
 def run_trial(
     trial: "Trial",
     settings: Mapping[str, Any],
@@ -35,12 +31,14 @@ def run_trial(
     listeners: Sequence[Any],
 ) -> float:
     """Train with the values that `trial` chooses; returns what its best epoch is judged by."""
+    from optuna import TrialPruned
+
     chosen = {name: axis.suggest(name, trial) for name, axis in axes.items()}
     folder = output / "trials" / str(trial.number)
     trial.set_user_attr("run", str(folder))
     try:
         asked = recipe({**settings, **chosen})
-        run = train(asked, folder, [_Reporter(trial, Run(folder), asked.monitor), *listeners], report=False)
+        run = train(asked, folder, [_Reporter(trial, asked.monitor), *listeners], report=False)
         value = _value(run.model().metrics, asked.monitor)
         if not isfinite(value):
             raise StriateError(f"it is judged by {value}")
@@ -49,10 +47,10 @@ def run_trial(
         if isinstance(stop, Interrupted):
             stop.hint = "the same command goes on with the search"
         raise
-    except Unjudged:
+    except TrialPruned:
         raise
-    except (StriateError, RuntimeError, MemoryError) as error:
-        trial.set_user_attr("error", " ".join(str(error).split()))
+    except Exception as error:
+        trial.set_user_attr("error", " ".join(str(error).split()) or type(error).__name__)
         raise Failed from error
     for name in KEPT:
         if name in run.summary:
@@ -79,12 +77,8 @@ def _value(metrics: dict[str, float], monitor: str) -> float:
 class _Reporter(Listener):
     """Tells the study how a trial goes, and ends one that goes badly."""
 
-    def __init__(self, trial: "Trial", run: Run, monitor: str) -> None:
-        self.trial, self.run, self.monitor = trial, run, monitor
-
-    def on_start(self, state: State) -> None:
-        if not self.run.splits["val"]["ids"]:
-            raise Unjudged("a search needs a validation split", "--split 70/15/15")
+    def __init__(self, trial: "Trial", monitor: str) -> None:
+        self.trial, self.monitor = trial, monitor
 
     def on_epoch(self, state: State) -> None:
         from optuna import TrialPruned

@@ -122,6 +122,24 @@ def test_the_best_epochs_are_kept_and_no_others(tmp_path):
     assert files() == [2, 5]
 
 
+@pytest.mark.parametrize(("measured", "kept"), [(True, 0.5), (False, 1.0)])
+def test_best_knows_its_file_where_that_is_ahead_of_the_state(tmp_path, measured, kept):
+    """Half of epoch 3, then all of it, a little worse: the half stays, unless nothing was measured."""
+    net, file = nn.Linear(4, 2), tmp_path / "m.safetensors"
+    model = Model(net, {}, (1, 2, 2), 2, ("a", "b"), Preprocess((2, 2), channels=1))
+    for part, loss in ((0.5, 0.1), (1.0, 0.2)):
+        best = Best(model, file, "loss", lambda: net)
+        best.on_start(State(9, 2, epoch=3))
+        nn.init.constant_(net.weight, part)
+        best.on_epoch(State(9, 2, epoch=3, metrics={"val_loss": loss} if measured else {}))
+    assert checkpoint.weights(file)["weight"].unique().tolist() == [kept]
+    assert (
+        best.metrics
+        == checkpoint.stored_metrics(file)
+        == {"epoch": 3} | ({"val_loss": 0.1} if measured else {})
+    )
+
+
 @pytest.mark.parametrize(
     ("monitor", "kept"), [("accuracy", [1, 2, 4]), ("loss", [1, 2, 3])]
 )  # of equal accuracy, the lower loss
@@ -138,6 +156,6 @@ def test_best_writes_only_what_is_better(tmp_path, monitor, kept):
         assert torch.equal(stored, torch.full((2, 4), float(max(k for k in kept if k <= epoch))))
     assert best.metrics["epoch"] == kept[-1]
     again = Best(model, tmp_path / "m.safetensors", monitor, lambda: net)
-    again.load_state_dict(best.state_dict())
+    again.on_start(State(10, 1, epoch=4))
     again.on_epoch(State(10, 1, epoch=9, metrics={"val_accuracy": 0.6, "val_loss": 0.75}))
     assert again.metrics["epoch"] == kept[-1]

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from striate.train.checkpoint import Model
+from striate.train.checkpoint import Model, stored_metrics
 from striate.train.events import Listener, State
 
 
@@ -23,37 +23,38 @@ def score(metrics: dict[str, float], monitor: str) -> float:
     return metrics.get("val_map", metrics.get("val_accuracy", float("nan")))
 
 
-def rank(state: State, monitor: str) -> list[float]:
+def rank(metrics: dict[str, float], monitor: str) -> list[float]:
     """What makes an epoch better than others: its score, then a low loss; without validation, being later."""
-    if "val_loss" not in state.metrics:
-        return [float(state.before + state.epoch)]
-    return [score(state.metrics, monitor), -state.metrics["val_loss"]]
+    if "val_loss" not in metrics:
+        return [float(metrics["epoch"])]
+    return [score(metrics, monitor), -metrics["val_loss"]]
 
 
 class Best(Listener):
     """Keeps the weights of the best epoch in the model file: of equal scores, the one with the lowest loss.
 
-    Without a validation split, those of the latest.
+    Without a validation split, those of the latest. The file itself is its memory, for it may be ahead of the state
+    that a run goes on from.
     """
 
     def __init__(self, model: Model, path: Path, monitor: str, judged: Callable[[], nn.Module]) -> None:
         self.model, self.path, self.monitor, self.judged = model, path, monitor, judged
-        self.key: list[float] = []
         self.metrics: dict[str, float] = {}
 
+    def on_start(self, state: State) -> None:
+        if self.path.is_file():
+            self.metrics = stored_metrics(self.path)
+
     def on_epoch(self, state: State) -> None:
-        metrics, key = state.metrics, rank(state, self.monitor)
-        if all(map(isfinite, key)) and key > self.key:
-            self.key = key
-            self.metrics = {k: v for k, v in metrics.items() if k.startswith("val_")}
-            self.metrics["epoch"] = state.before + state.epoch
-            replace(self.model, module=self.judged(), metrics=self.metrics).save(self.path)
+        found = {k: v for k, v in state.metrics.items() if k.startswith("val_")}
+        metrics = {**found, "epoch": state.before + state.epoch}
+        if not found or self._better(metrics):
+            self.metrics = metrics
+            replace(self.model, module=self.judged(), metrics=metrics).save(self.path)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"key": self.key, "metrics": self.metrics}
-
-    def load_state_dict(self, facts: dict[str, Any]) -> None:
-        self.key, self.metrics = facts["key"], facts["metrics"]
+    def _better(self, metrics: dict[str, float]) -> bool:
+        now = rank(metrics, self.monitor)
+        return all(map(isfinite, now)) and (not self.metrics or now > rank(self.metrics, self.monitor))
 
 
 class Keep(Listener):
@@ -69,12 +70,14 @@ class Keep(Listener):
         self.folder.mkdir(exist_ok=True)
 
     def on_epoch(self, state: State) -> None:
-        epoch, key = state.before + state.epoch, rank(state, self.monitor)
+        epoch = state.before + state.epoch
+        metrics = {**state.metrics, "epoch": epoch}
+        key = rank(metrics, self.monitor)
         if not all(map(isfinite, key)):
             return
         self.kept = sorted([*self.kept, (key, epoch)], key=lambda one: one[0], reverse=True)[: self.count]
         if (key, epoch) in self.kept:
-            model = replace(self.model, module=self.judged(), metrics={**state.metrics, "epoch": epoch})
+            model = replace(self.model, module=self.judged(), metrics=metrics)
             model.save(self._file(epoch))
         self._remove_others()
 
