@@ -1,11 +1,13 @@
 """Accuracy over time on CIFAR-10: `recipes/cifar10_fast.yaml` beside the record recipe that it was drawn after.
 
-    python benchmarks/record.py cifar10.zip [--epochs 2 4 8] [--seeds 1] [--json]
+    python benchmarks/record.py cifar10.zip [--epochs 2 4 8] [--only striate plain] [--seeds 1] [--json]
+                                [--points FILE.json] [--picture FILE.svg]
 
 A point of the curve is a whole training in so many epochs, learning rate and all; the test images are measured once at
 its end, without test-time augmentation, and chose nothing. `plain` is airbench94 (Jordan, 2024, arXiv:2404.00498) as a
 reader of the paper would write it in PyTorch: all images in memory, float32, channels last, nothing of striate. Seconds
-are those of training, not of reading images. The two take turns; cost grows with images times epochs.
+are those of training, not of reading images. The two take turns; cost grows with images times epochs. `--points` is a
+file that keeps every training on a machine, to go on with later; `--picture` draws them all, also with no `--epochs`.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,27 +161,73 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--epochs", nargs="+", type=int, default=[2, 4, 8])
+    parser.add_argument("--epochs", nargs="*", type=int, default=[2, 4, 8])
+    parser.add_argument("--only", nargs="+", choices=["striate", "plain"], default=["striate", "plain"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--points", type=Path)
+    parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    data = (*images(options.data, "train/"), *images(options.data, "test/"))
-    points: dict[str, list[dict[str, float]]] = {"striate": [], "plain": []}
+    kept = json.loads(options.points.read_text()) if options.points and options.points.exists() else []
+    if options.epochs and "plain" in options.only:
+        data = (*images(options.data, "train/"), *images(options.data, "test/"))
     for epochs in options.epochs:
-        for name in points:
-            runs = [
-                ours(options.data, epochs, seed) if name == "striate" else plain(data, epochs, seed)
-                for seed in range(options.seeds)
-            ]
-            point = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
-            points[name].append({"epochs": epochs, **point})
-            print(
-                f"{name:<8} {epochs:>2} epochs  test {100 * point['test_accuracy']:.2f} %  "
-                f"training {point['train_seconds']:.0f} s",
-                flush=True,
-            )
+        for name in options.only:
+            for seed in range(options.seeds):
+                run = ours(options.data, epochs, seed) if name == "striate" else plain(data, epochs, seed)
+                kept.append({"name": name, "epochs": epochs, "seed": seed, **run})
+                print(f"  {kept[-1]}", file=sys.stderr, flush=True)
+                if options.points:
+                    options.points.write_text(json.dumps(kept, indent=1) + "\n")
+    for point in (means := averaged(kept)):
+        print(
+            f"{point['name']:<8} {point['epochs']:>2} epochs  test {100 * point['test_accuracy']:.2f} %  "
+            f"training {point['train_seconds']:.0f} s  seeds {point['seeds']}"
+        )
+    if options.picture:
+        draw(means, options.picture)
     if options.json:
-        print(json.dumps(points))
+        print(json.dumps(means))
+
+
+def averaged(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A point for each name and number of epochs: means over seeds."""
+    points = []
+    for name, epochs in sorted({(run["name"], run["epochs"]) for run in runs}):
+        alike = [run for run in runs if (run["name"], run["epochs"]) == (name, epochs)]
+        keys = ("train_seconds", "test_accuracy")
+        mean = {key: statistics.mean(run[key] for run in alike) for key in keys}
+        points.append({"name": name, "epochs": epochs, "seeds": len(alike), **mean})
+    return points
+
+
+def draw(points: list[dict[str, Any]], path: Path) -> None:
+    """Test accuracy over training time, a curve each."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    for name, label in (("striate", "cifar10_fast"), ("plain", "plain port of airbench94")):
+        own = [point for point in points if point["name"] == name]
+        x, y = (
+            [scale * p[key] for p in own]
+            for key, scale in (("train_seconds", 1 / 60), ("test_accuracy", 100))
+        )
+        axes.plot(x, y, "o-", label=label)
+        for minutes, accuracy, point in zip(x, y, own, strict=True):
+            axes.annotate(
+                f" {point['epochs']}",
+                (minutes, accuracy),
+                textcoords="offset points",
+                xytext=(4, -10),
+                fontsize=8,
+            )
+    axes.set(xlabel="minutes of training (beside each point: its epochs)", ylabel="test accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(path)
 
 
 if __name__ == "__main__":
