@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import striate
 from striate.cli import main
@@ -18,6 +19,14 @@ from striate.ship.places import certificate_path
 from striate.ship.places import files as files_of
 from striate.ship.predictor import load_for
 from striate.train import Run
+from striate.train.engine import pick_dtype
+
+EXACT = 1e-5
+
+
+def native() -> float:
+    """How far OpenVINO and torch may stray: they compute in bfloat16 where the processor does."""
+    return 2e-2 if pick_dtype(torch.device("cpu"), "auto") == torch.bfloat16 else EXACT
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +41,7 @@ def test_every_engine_gives_the_probabilities_of_evaluation(run: Run, engine: st
     pixels = data.test.read(range(n))
     expected = run.model().probabilities(pixels, "cpu", "fp32").numpy()
     got = load(run.folder, engine).probabilities(pixels.numpy())
-    tolerance = 1e-5 if engines.cores() and not _bf16() else 2e-2
-    assert np.abs(got - expected).max() < tolerance
+    assert np.abs(got - expected).max() < (EXACT if engine == "onnx" else native())
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino", "torch"])
@@ -47,15 +55,10 @@ def test_an_exported_file_cuts_a_picture_once(
     certificate_path(path).write_text(json.dumps({"sha256": {p.name: sha256(p) for p in files_of(path)}}))
     x = np.random.default_rng(0).integers(0, 256, (5, 40, 70), dtype=np.uint8)
     expected = np.stack([p.probabilities for p in predictor(x[..., None])])
+    tolerance = native() if to == "openvino" else EXACT
     got = load(path)
-    assert np.abs(np.stack([p.probabilities for p in got(x[..., None])]) - expected).max() < 1e-5
-    assert np.abs(kind.open(path).call(x[..., None]) - expected).max() < 1e-5
-
-
-def _bf16() -> bool:
-    from striate.train.engine import _native_bf16
-
-    return _native_bf16(__import__("torch").device("cpu"))
+    assert np.abs(np.stack([p.probabilities for p in got(x[..., None])]) - expected).max() < tolerance
+    assert np.abs(kind.open(path).call(x[..., None]) - expected).max() < EXACT
 
 
 def test_files_bytes_arrays_folders_and_generators_agree(predictor: Predictor, digits_folder: Path) -> None:
@@ -74,11 +77,11 @@ def test_files_bytes_arrays_folders_and_generators_agree(predictor: Predictor, d
 
 def test_predictions_are_those_of_the_model_file(run: Run, predictor: Predictor, digits_folder: Path) -> None:
     files = sorted(digits_folder.iterdir())
-    for mine, theirs in zip(predictor(files, top=3), run.model().predict(files, top=3), strict=True):
+    for mine, theirs in zip(predictor(files, top=10), run.model().predict(files, top=10), strict=True):
         assert mine.to_json() == {
             **theirs,
-            "probability": pytest.approx(theirs["probability"], abs=1e-2),
-            "top": pytest.approx(theirs["top"], abs=1e-2),
+            "probability": pytest.approx(theirs["probability"], abs=native()),
+            "top": pytest.approx(theirs["top"], abs=native()),
         }
 
 

@@ -52,7 +52,7 @@ def test_weights_that_are_no_numbers_are_counted_and_refused(model, tmp_path):
 def test_probabilities_are_the_softmax_of_the_standardised_pixels(model):
     pixels = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
     by_hand = model.module((pixels / 255 - 0.4) / 0.2).softmax(1)
-    torch.testing.assert_close(model.probabilities(pixels), by_hand, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.probabilities(pixels, "cpu", "fp32"), by_hand, rtol=1e-4, atol=1e-5)
 
 
 def test_one_logit_is_the_log_odds_of_the_second_class():
