@@ -2,12 +2,14 @@
 
     python benchmarks/record.py cifar10.zip [--epochs 2 4 8] [--only striate plain] [--seeds 1] [--json]
                                 [--points FILE.json] [--picture FILE.svg]
+    python benchmarks/record.py cifar10.zip --strips
 
 A point of the curve is a whole training in so many epochs, learning rate and all; the test images are measured once at
 its end, without test-time augmentation, and chose nothing. `plain` is airbench94 (Jordan, 2024, arXiv:2404.00498) as a
 reader of the paper would write it in PyTorch: all images in memory, float32, channels last, nothing of striate. Seconds
 are those of training, not of reading images. The two take turns; cost grows with images times epochs. `--points` is a
 file that keeps every training on a machine, to go on with later; `--picture` draws them all, also with no `--epochs`.
+`--strips` tells instead how many times as fast the recipe's steps are with narrow maps in strips as without.
 """
 
 import argparse
@@ -19,12 +21,15 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from PIL import Image
 from torch import nn
 
@@ -155,6 +160,40 @@ def ours(path: Path, epochs: int, seed: int) -> dict[str, float]:
     return {key: found[key] for key in ("train_seconds", "test_accuracy")}
 
 
+def stepping(size: int) -> Callable[[], float]:
+    """A function that takes three steps of the recipe's network and batch at `size` px and gives their seconds."""
+    from striate.plan import plan
+    from striate.train.engine import Engine, resized
+    from striate.train.optim import optimiser
+
+    words = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    batch = torch.randint(0, 256, (words["batch_size"], 3, 32, 32), dtype=torch.uint8)
+    labels = torch.randint(0, 10, (len(batch),))
+    net = plan(words["model"]).build().module
+    engine, opt = Engine(net, (0.5,) * 3, (0.25,) * 3, "cpu"), optimiser(words["opt"], net, 1e-3)
+    engine.train()
+
+    def steps() -> float:
+        began = time.perf_counter()
+        for _ in range(3):
+            logits = engine.run(resized(engine.prepare(batch), (size, size)))
+            F.cross_entropy(logits, labels).backward()
+            opt.step()
+            opt.zero_grad()
+        return time.perf_counter() - began
+
+    return steps
+
+
+def strips(size: int) -> float:
+    """How many times as fast steps are with narrow maps in strips: the median of pairs."""
+    narrow = stepping(size)
+    with patch("striate.train.strips.tiles", lambda: False):
+        plain = stepping(size)
+    narrow(), plain()
+    return statistics.median(plain() / narrow() for _ in range(9))
+
+
 def main() -> None:
     """Train, print a line a point."""
     parser = argparse.ArgumentParser(
@@ -164,10 +203,15 @@ def main() -> None:
     parser.add_argument("--epochs", nargs="*", type=int, default=[2, 4, 8])
     parser.add_argument("--only", nargs="+", choices=["striate", "plain"], default=["striate", "plain"])
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--strips", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--points", type=Path)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
+    if options.strips:
+        for size in (24, 28, 32):  # from the first epochs, which are smaller, to the last
+            print(f"{size} px: {strips(size):.2f} x")
+        return
     kept = json.loads(options.points.read_text()) if options.points and options.points.exists() else []
     if options.epochs and "plain" in options.only:
         data = (*images(options.data, "train/"), *images(options.data, "test/"))

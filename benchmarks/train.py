@@ -173,7 +173,7 @@ def dropout(net, batch):
     import torch
 
     quick = bare(net, batch)
-    with patch("striate.train.engine.Dropout", torch.nn.Dropout):
+    with patch("striate.train.twin.Dropout", torch.nn.Dropout):
         plain = bare(net, batch)
     quick(), plain()
     return statistics.median(quick() / plain() for _ in range(9))

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from striate.layers import MaxPool2d
+from striate.train import strips
 from striate.train.dropout import Dropout
 
 # relu(maxpool(x)) == maxpool(relu(x)) to the bit, gradients too: both send the gradient to the first maximum of a
@@ -16,13 +17,15 @@ _KEEPS_NO_OUTPUT = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, nn.MaxPool2d)  # backw
 
 
 def twin(module: nn.Module) -> nn.Module:
-    """A copy that shares every tensor with `module`, in an order that is exact and faster, with quicker dropout."""
+    """A copy that shares every tensor with `module`, in an order that is exact and faster, with quicker layers."""
     shared = {id(t): t for t in [*module.parameters(), *module.buffers()]}
     copied: nn.Module = copy.deepcopy(module, shared)
     if not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in module.modules()):
         for m in list(copied.modules()):
             if type(m).forward is nn.Sequential.forward:
                 m.forward = Quick(m)
+            elif strips.tiles() and strips.fits(m):
+                m.forward = strips.Strips(m)
             for name, child in list(m._modules.items()):
                 if type(child) is nn.Dropout:
                     m._modules[name] = Dropout(child.p).train(child.training)
