@@ -22,7 +22,6 @@ from striate.transfer import load_weights, save_weights
 QUICK = {
     "img_size": 32,
     "head_epochs": 4,
-    "epochs": 2,
     "batch_size": 16,
     "workers": 0,
     "health": False,
@@ -48,7 +47,8 @@ def weights(shared_data):
 
 
 def run(shapes, weights, output, listeners=(), **more):
-    settings = {"data": str(shapes), "model": "resnet8", "weights": weights, **QUICK, **more}
+    epochs = {} if "freeze" in more else {"epochs": 2}
+    settings = {"data": str(shapes), "model": "resnet8", "weights": weights, **QUICK, **epochs, **more}
     return train(recipe(settings), output, listeners, report=False)
 
 
@@ -288,7 +288,7 @@ def test_a_convolution_that_scores_is_trained_on_maps(shapes, tmp_path):
 
 
 def test_compare_scratch(shapes, weights, tmp_path):
-    done = run(shapes, weights, tmp_path / "run", freeze="features", compare_scratch=True)
+    done = run(shapes, weights, tmp_path / "run", freeze="features", compare_scratch=True, epochs=2)
     scratch = Run.open(done.folder / "scratch")
     assert done.summary["scratch"]["test_accuracy"] == scratch.summary["test_accuracy"]
     assert scratch.recipe.weights is None
@@ -325,6 +325,8 @@ def test_classes_that_the_weights_know_keep_their_head(shared_data, weights, tmp
             "--head knn chooses one class of several",
         ),
         ({"weights": "nowhere.h5"}, "no file of weights at nowhere"),
+        ({"weights": "W", "freeze": "features", "epochs": 2}, "--epochs has no say: a head alone is trained"),
+        ({"weights": "W", "freeze": "features", "balanced": True}, "--balanced has no say"),
     ],
 )
 def test_what_can_not_be(fields, says, shapes, weights, tmp_path):

@@ -29,6 +29,8 @@ from striate.transfer.parts import base_and_tail, thaw
 from striate.transfer.weights import Pretrained, load_weights
 from striate.zoo.network import ZooNet, scorer
 
+# of no effect on a head alone, which AdamW fits to features as they are
+IDLE = ("epochs", "lr", "opt", "sched", "clip", "accumulate", "average", "lookahead", "balanced", "patience")
 HEAD_LR = 3e-3  # of AdamW on standardised features
 NEED_WEIGHTS = ("freeze", "head", "unfreeze", "gradual", "l2_sp", "compare_scratch")
 HEAD_STEPS = 24  # at most about so many an epoch: many features make larger batches
@@ -39,6 +41,7 @@ Metrics = dict[str, float]
 def start(recipe: Recipe) -> tuple[Pretrained | None, DataSet]:
     """The weights that the recipe starts from, if it does, and its data, prepared as they want it."""
     found = _weights(recipe)
+    _refuse_idle(recipe)
     return found, open_data(recipe, preprocess=prepared(recipe, found))
 
 
@@ -62,6 +65,17 @@ def _weights(recipe: Recipe) -> Pretrained | None:
         raise UsageError(f"the weights decide the arguments of {origin['name']}", f"--model {origin['name']}")
     path = find_weights(recipe.model, recipe.weights, offline=recipe.offline)
     return load_weights(recipe.model, path, in_chans=recipe.in_chans)
+
+
+def _refuse_idle(recipe: Recipe) -> None:
+    if not recipe.head_only or recipe.compare_scratch:
+        return
+    for word in IDLE:
+        if getattr(recipe, word) != type(recipe).model_fields[word].default:
+            raise UsageError(
+                f"--{word.replace('_', '-')} has no say: a head alone is trained, on frozen features",
+                "leave it out; --head-epochs tells how long, --unfreeze 1 trains the last stage too",
+            )
 
 
 def pretrained(network: str, weights: str | Path | None = None, offline: bool = False) -> Model:

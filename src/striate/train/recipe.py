@@ -249,7 +249,7 @@ class Recipe(BaseModel):
         for word in ("init", "whiten"):
             if self.starts_trained and getattr(self, word):
                 raise ValueError(f"{word}: the network starts from trained weights; leave out one of the two")
-        if self.grow and self.freeze == "features" and not self.unfreeze:
+        if self.grow and self.head_only:
             raise ValueError("grow: features are computed once, from images of full size")
         if self.unfreeze and self.head == "knn":
             raise ValueError("unfreeze: nearest neighbours have nothing to train; head linear or mlp")
@@ -264,6 +264,11 @@ class Recipe(BaseModel):
     def head_first(self) -> bool:
         """Whether a head is trained on frozen features before anything else."""
         return self.freeze == "features" or self.unfreeze > 0
+
+    @property
+    def head_only(self) -> bool:
+        """Whether nothing but that head is trained."""
+        return self.freeze == "features" and not self.unfreeze
 
 
 def recipe(settings: dict[str, Any], config: Path | None = None) -> Recipe:

@@ -178,10 +178,11 @@ def effective(recipe: Recipe, data: DataSet) -> Recipe:
 
 
 def with_rates(recipe: Recipe) -> Recipe:
-    """The recipe with the learning rate and the decay that its optimiser has by default."""
+    """The recipe with the usual rate and decay of its optimiser; a head alone has a rate of its own."""
     rate, decay = defaults(recipe.opt)
+    usual = None if recipe.head_only else rate * (FINE if recipe.starts_trained else 1)
     known = {
-        "lr": recipe.lr or rate * (FINE if recipe.starts_trained else 1),
+        "lr": recipe.lr or usual,
         "weight_decay": decay if recipe.weight_decay is None else recipe.weight_decay,
     }
     return recipe.model_copy(update=known)

@@ -168,6 +168,7 @@ def test_r18_another_host_is_a_rebound_name(fake, picture, host: str) -> None:
 def test_r18_a_page_of_another_site(fake, picture) -> None:
     assert fake.predict(picture(1), Origin="http://evil.example").status == 403
     assert fake.predict(picture(1), Origin="null").status == 403
+    assert fake.predict(picture(1), Origin="http://[").status == 403  # no address at all
     reply = fake.predict(picture(1), Origin=f"http://127.0.0.1:{fake.port}")
     assert reply.status == 200
     assert not any("access-control" in name for name in reply.headers)
