@@ -15,17 +15,17 @@ def values_and_gradients(call, layer, x, gradient):
     return y, *torch.autograd.grad(y, wanted, gradient)
 
 
-@pytest.mark.parametrize("n", [1, 7, 24, 32])  # of 16 images at most, those strips hold 1, 1, 8 and 16
+@pytest.mark.parametrize(("n", "images"), [(1, 1), (6, 2), (6, 6), (32, 16)])
 @pytest.mark.parametrize(
     ("kernel", "width"), [((3, 3), 7), ((3, 3), 1), ((5, 5), 2), ((1, 3), 11), ((3, 7), 4)]
 )
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_strip_gives_what_its_images_give_one_by_one(n, kernel, width, bias):
+def test_a_strip_gives_what_its_images_give_one_by_one(n, images, kernel, width, bias):
     layer = Conv2d(3, 4, kernel, bias=bias).double()
     x = torch.randn(n, 3, 5, width, dtype=torch.float64, requires_grad=True)
     gradient = torch.randn(n, 4, 5, width, dtype=torch.float64)
     expected = values_and_gradients(layer, layer, x, gradient)
-    found = values_and_gradients(lambda x: strips.convolved(x, layer), layer, x, gradient)
+    found = values_and_gradients(lambda x: strips.convolved(x, layer, images), layer, x, gradient)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
@@ -62,16 +62,19 @@ def test_the_twin_works_in_strips_where_there_are_tiles_and_maps_are_narrow(monk
     seen = []
     monkeypatch.setattr(strips, "tiles", lambda: True)
     convolved = strips.convolved
-    monkeypatch.setattr(strips, "convolved", lambda x, layer: seen.append(x.dtype) or convolved(x, layer))
+    monkeypatch.setattr(
+        strips, "convolved", lambda x, *more: seen.append((x.dtype, more[1])) or convolved(x, *more)
+    )
     net = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1))
     fast = twin(net)
-    narrow, wide = torch.randn(4, 64, 6, 11), torch.randn(4, 64, 6, 12)
+    narrow, wide = torch.randn(24, 64, 6, 11), torch.randn(24, 64, 6, 12)
     assert torch.equal(fast(narrow), net(narrow))  # float32 has no tiles
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(fast(wide), net(wide))
+        assert torch.equal(fast(narrow[:7]), net(narrow[:7]))  # which no strips share
         assert seen == []
         torch.testing.assert_close(fast(narrow), net(narrow))
-    assert seen == [torch.bfloat16]
+    assert seen == [(torch.bfloat16, 8)]
 
 
 def test_without_tiles_nothing_changes(monkeypatch):

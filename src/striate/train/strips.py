@@ -47,16 +47,20 @@ class Strips:
         self.layer = cast(nn.Conv2d, layer)
 
     def __call__(self, x: Tensor) -> Tensor:
-        in_tiles = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        if in_tiles and torch.get_autocast_dtype("cpu") == torch.bfloat16 and x.shape[-1] <= WIDEST:
-            return convolved(x.to(torch.bfloat16), self.layer)
+        images = math.gcd(len(x), IMAGES)
+        if images > 1 and x.ndim == 4 and x.shape[-1] <= WIDEST and _in_tiles(x):
+            return convolved(x.to(torch.bfloat16), self.layer, images)
         y: Tensor = type(self.layer).forward(self.layer, x)
         return y
 
 
-def convolved(x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """As many images a strip as divide the batch, columns of zeros between them.    (n, c, h, w) -> (n, k, h, w)"""
-    images = math.gcd(len(x), IMAGES)
+def _in_tiles(x: Tensor) -> bool:
+    on = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return on and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def convolved(x: Tensor, layer: nn.Conv2d, images: int) -> Tensor:
+    """So many images a strip, which divide the batch, columns of zeros between them.    (n, c, h, w) -> (n, k, h, w)"""
     padding = layer.kernel_size[0] // 2, layer.kernel_size[1] // 2
     strip = F.conv2d(_laid(x, images, padding[1]), layer.weight, layer.bias, padding=padding)
     return _lifted(strip, images, padding[1])
