@@ -21,7 +21,7 @@ from striate.errors import StriateError, UsageError
 from striate.train import Run
 from striate.train.events import Listener, State
 from striate.train.signals import Interrupted
-from striate.tune import Choice, Range, tune
+from striate.tune import Choice, Range, study, tune
 
 LINEAR = "INPUT(8,8,1) => FC(10)"
 SMALL = {"data": "digits", "model": LINEAR, "epochs": 1, "batch_size": 128, "health": False}
@@ -131,6 +131,28 @@ def test_a_signal_ends_the_search_and_the_same_command_goes_on(
     interrupted = study_in(tmp_path).trials[0].params
     found = tune(long, ANY_RATE, tmp_path, trials=1)
     assert (found["params"], found["trials"], found["failed"]) == (interrupted, 1, 0)
+
+
+def test_processes_that_begin_a_grid_at_once_try_each_combination_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = study._ask
+
+    def ask_beside_another(shared: optuna.Study, grid: list[dict[str, Any]]) -> int:
+        if not shared.trials:  # the other process found the study empty too
+            for values in grid:
+                shared.enqueue_trial(values)
+            monkeypatch.setattr(shared, "get_trials", lambda **_: [])
+        left = ask(shared, grid)
+        monkeypatch.undo()
+        monkeypatch.setattr(study, "_ask", ask)
+        return left
+
+    monkeypatch.setattr(study, "_ask", ask_beside_another)
+    found = tune(SMALL, GRID, tmp_path, sampler="grid", pruner="none")
+    assert len(study_in(tmp_path).trials) == 2 * len(RATES)
+    assert (found["trials"], found["complete"], found["failed"]) == (3, 3, 0)
+    assert sorted(rates(tmp_path)) == sorted(RATES)
 
 
 def test_a_grid_goes_on_with_the_combination_that_was_interrupted(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def _tune(
     """Search the settings that train the best network."""
     from striate.tune import axes, tune
     from striate.tune.study import PRUNERS, SAMPLERS
+    from striate.tune.trial import settled
     from striate.tune.words import figure, line
 
     settings = {name: value for name, value in fields.items() if value is not None}
@@ -69,7 +70,8 @@ def _tune(
         out = sys.stderr if as_json else sys.stdout  # as the bar has put it: what is printed comes above
 
         def tell(study: Any, trial: Any) -> None:
-            print(line(study, trial), file=out, flush=True)
+            if settled(trial):
+                print(line(study, trial), file=out, flush=True)
 
         found = tune(
             settings, space, output, trials, sampler, pruner, timeout, storage, listeners, told=[tell]

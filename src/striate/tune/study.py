@@ -17,7 +17,7 @@ from striate.train import Run, phases, recipe
 from striate.train.changes import HARMLESS
 from striate.train.recipe import Recipe
 from striate.tune.space import Axis
-from striate.tune.trial import Failed, lost, run_trial, settled
+from striate.tune.trial import Failed, Taken, lost, run_trial, settled
 from striate.tune.words import measure
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ HEARTBEAT = 30  # seconds; a trial silent for twice as long is taken as killed
 TRIALS = 20
 TRIES = 3  # of values whose trial was killed each time
 ELSEWHERE = {"data", "device"}  # what may be otherwise on another machine
+TAKEN = "taken"  # attribute of a trial whose values another process tries
 LOSSES = {"loss", "smoothing", "focal_gamma"}  # what the validation loss is made of
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
@@ -73,6 +74,9 @@ def tune(
     def objective(trial: "optuna.Trial") -> float:
         # by its number: no other process draws the same, and a search that was stopped draws what it would have
         study.sampler = _sampler(sampler, base.seed + trial.number)
+        if grid is not None and _taken(study, trial):
+            trial.set_user_attr(TAKEN, True)
+            raise Taken
         return run_trial(trial, settings, axes, output, listeners)
 
     def stop_when_done(study: "optuna.Study", trial: "FrozenTrial") -> None:
@@ -84,7 +88,7 @@ def tune(
         study.optimize(
             objective,
             timeout=timeout,
-            catch=(Failed,),
+            catch=(Failed, Taken),
             callbacks=[_keep_best(output), *told, stop_when_done],
         )
     return _outcome(study, output)
@@ -144,12 +148,19 @@ def _ask(study: "optuna.Study", grid: list[dict[str, Any]]) -> int:
     """Ask for the combinations that no trial has had, nor was killed with `TRIES` times; how many trials wait."""
     trials = study.get_trials(deepcopy=False)
     found = [trial for trial in trials if not lost(trial)]
-    killed = Counter(_values(trial) for trial in trials if lost(trial))
+    killed = Counter(_values(trial) for trial in trials if lost(trial) and TAKEN not in trial.user_attrs)
     asked = {_values(trial) for trial in found} | {values for values, n in killed.items() if n >= TRIES}
     missing = [values for values in grid if frozenset(values.items()) not in asked]
     for values in missing:
         study.enqueue_trial(values)
     return len(missing) + sum(trial.state.name == "WAITING" for trial in found)
+
+
+def _taken(study: "optuna.Study", trial: "optuna.Trial") -> bool:
+    """Whether an earlier trial has these values: two processes that begin a grid at once both ask for all of it."""
+    trials = study.get_trials(deepcopy=False)
+    mine = _values(trials[trial.number])
+    return any(_values(other) == mine for other in trials[: trial.number] if not lost(other))
 
 
 def _values(trial: "FrozenTrial") -> frozenset[tuple[str, Any]]:

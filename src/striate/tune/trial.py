@@ -23,6 +23,10 @@ class Failed(Exception):
     """A trial's values led to an error; the search goes on."""
 
 
+class Taken(Exception):
+    """Another process has an earlier trial with the same values."""
+
+
 def run_trial(
     trial: "Trial",
     settings: Mapping[str, Any],
