@@ -1,7 +1,9 @@
 """Every command and every code block of README and docs runs, in order, as a reader would run it."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -24,21 +26,70 @@ def commands(text):
     return [c for c in found if not c.startswith("make ")]
 
 
+class Shell:
+    """Runs a page in one folder: commands of striate and Python in forks of a warm process, the rest in `sh`."""
+
+    def __init__(self, warm, folder):
+        self.warm, self.folder, self.log = warm, folder, folder / "output.log"
+        bin_folder = Path(sys.executable).parent
+        self.environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+
+    def command(self, line):
+        """(exit code, output) of a console line."""
+        words = shlex.split(line)
+        return self.cold(line) if words[0] != "striate" or "||" in words else self.forked(argv=words[1:])
+
+    def cold(self, line):
+        """(exit code, output) of a line in a shell of its own."""
+        done = subprocess.run(
+            line,
+            shell=True,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def forked(self, **job):
+        """(exit code, output) of {argv} or {code}."""
+        self.warm.stdin.write(json.dumps({**job, "folder": str(self.folder), "log": str(self.log)}) + "\n")
+        self.warm.stdin.flush()
+        return int(self.warm.stdout.readline()), self.log.read_text(encoding="utf-8", errors="replace")
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """The process that forks; one for all pages of a worker."""
+    job = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("warm.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+    )
+    yield job
+    job.stdin.close()
+    job.wait()
+    job.stdout.close()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_every_block_runs(page, tmp_path):
-    bin_folder = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "Agg"}
+def test_every_block_runs(page, warm, tmp_path):
+    shell = Shell(warm, tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    first = True
     for kind, text in blocks(page):
         assert kind in ("console", "python"), f"{page.name}: a {kind} block that no test runs"
-        jobs = commands(text) if kind == "console" else [[sys.executable, "-W", "error", "-c", text]]
-        for job in jobs:
-            shell = isinstance(job, str)
-            done = subprocess.run(
-                job, shell=shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, f"{page.name}: {job}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        for job in commands(text) if kind == "console" else [text]:
+            if kind == "python":
+                code, said = shell.forked(code=job)
+            else:  # a page's first command is a process of its own, as a reader's is
+                code, said = shell.cold(job) if first else shell.command(job)
+                first = False
+            assert code == 0, f"{page.name}: {job}\n{said[-4000:]}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
