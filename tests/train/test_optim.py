@@ -10,7 +10,7 @@ from striate.train.optim import Muon, defaults, optimiser, orthogonalise
 NAMES = ("gd", "sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "muon")
 
 
-def two_steps(name, gradients, lr=0.1, momentum=0.9, weight_decay=0.0, start=1.0):
+def two_steps(name, gradients, lr=0.1, momentum=None, weight_decay=0.0, start=1.0):
     """The weight of a 1x1 dense layer after two steps along given gradients."""
     layer = nn.Linear(1, 1, bias=False).double()
     nn.init.constant_(layer.weight, start)
@@ -38,6 +38,10 @@ def two_steps(name, gradients, lr=0.1, momentum=0.9, weight_decay=0.0, start=1.0
 )
 def test_two_steps_by_hand(name, expected):
     assert two_steps(name, (2.0, 3.0)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_sgd_takes_momentum_where_it_is_asked_for():
+    assert two_steps("sgd", (2.0, 3.0), momentum=0.9) == pytest.approx(1 - 0.1 * 2 - 0.1 * (0.9 * 2 + 3))
 
 
 def test_adamw_decays_the_weight_apart_from_the_gradient():
@@ -71,7 +75,7 @@ def test_every_optimiser_at_its_default_rate_learns_a_line(name):
         loss.backward()
         opt.step()
     assert loss.item() < first
-    assert (opt.param_groups[0]["lr"], opt.param_groups[0]["weight_decay"]) == defaults(name)
+    assert (opt.param_groups[0]["lr"], opt.param_groups[0]["weight_decay"]) == defaults(name)[:2]
 
 
 def test_frozen_parameters_are_left_out():

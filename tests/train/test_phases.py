@@ -48,6 +48,10 @@ def weights(shared_data):
 
 def run(shapes, weights, output, listeners=(), **more):
     epochs = {} if "freeze" in more else {"epochs": 2}
+    if more.get("head") in ("logistic", "knn") or not {"freeze", "unfreeze"} & more.keys():
+        epochs |= {"head_epochs": None}
+    if "freeze" in more and more.get("head") in ("logistic", "knn"):
+        epochs |= {"batch_size": None}
     settings = {"data": str(shapes), "model": "resnet8", "weights": weights, **QUICK, **epochs, **more}
     return train(recipe(settings), output, listeners, report=False)
 
@@ -315,10 +319,10 @@ def test_classes_that_the_weights_know_keep_their_head(shared_data, weights, tmp
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"freeze": "features"}, "--freeze is for training from trained weights"),
-        ({"unfreeze": 1}, "--unfreeze is for"),
-        ({"compare_scratch": True}, "--compare-scratch is for"),
-        ({"weights": "W", "head": "knn"}, "--head knn is fitted to frozen features"),
+        ({"freeze": "features"}, "--freeze has no say: the network starts from fresh weights"),
+        ({"unfreeze": 1}, "--unfreeze has no say"),
+        ({"compare_scratch": True}, "--compare-scratch has no say"),
+        ({"weights": "W", "head": "knn"}, "--head has no say: no head is fitted to frozen features"),
         ({"weights": "W", "model": "INPUT => FC(3)"}, "are for networks of the zoo"),
         (
             {"weights": "W", "freeze": "features", "head": "knn", "two": True},
@@ -334,8 +338,9 @@ def test_what_can_not_be(fields, says, shapes, weights, tmp_path):
     if fields.pop("two", False):
         shapes = shutil.copytree(shapes, tmp_path / "two", ignore=shutil.ignore_patterns("circle"))
         fields["loss"] = "binary-cross-entropy"
+    settings = {"data": str(shapes), "model": "resnet8", **QUICK, "head_epochs": None, "batch_size": None}
     with pytest.raises(UsageError, match=says):
-        train(recipe({"data": str(shapes), "model": "resnet8", **QUICK, **fields}), tmp_path / "run")
+        train(recipe({**settings, **fields}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="nearest neighbours have nothing to train"):
         recipe({"data": "digits", "model": "resnet8", "weights": "w", "unfreeze": 1, "head": "knn"})

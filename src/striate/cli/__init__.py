@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from striate import __version__
-from striate.cli.common import Verbs, complain
+from striate.cli.common import Grouped, Verbs, complain
 
 VERBS = (
     "train",
@@ -58,7 +58,9 @@ def application(words: Sequence[str]) -> typer.Typer:
         if isinstance(verb, typer.Typer):
             app.add_typer(verb, name=name)
         else:
-            app.command(name)(verb(spelled_out=name in words[:1]) if name in WITH_RECIPE else verb)
+            recipe = name in WITH_RECIPE
+            command = app.command(name, cls=Grouped if recipe else None)
+            command(verb(spelled_out=name in words[:1]) if recipe else verb)
     return app
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from striate.errors import StriateError, UsageError, nearest
 
@@ -43,6 +43,22 @@ class Verbs(TyperGroup):
             known = nearest(args[0], self.commands) or f"one of {', '.join(self.commands)}"
             raise UsageError(f"unknown verb {args[0]!r}", known)
         return super().resolve_command(ctx, args)
+
+
+class Grouped(TyperCommand):
+    """A verb whose help shows its flags under headings, those without one first."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for param in self.get_params(ctx):
+            argument = param.param_type_name == "argument"
+            heading = "Arguments" if argument else getattr(param, "rich_help_panel", None) or "Options"
+            if (record := param.get_help_record(ctx)) is not None:
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def console(stderr: bool = False) -> "Console":

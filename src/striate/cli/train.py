@@ -14,8 +14,7 @@ from striate.errors import UsageError
 
 if TYPE_CHECKING:
     from striate.train import Run
-
-SHORT = {"batch_size": "-b", "workers": "-j"}
+    from striate.train.nature import Nature
 
 
 def train(spelled_out: bool) -> Callable[..., None]:
@@ -147,6 +146,7 @@ def _resume(
 
 def with_recipe_flags(verb: Callable[..., None]) -> Callable[..., None]:
     """`verb` with its `**fields` replaced by DATA and a flag for every field of the recipe."""
+    from striate.train.nature import natures
     from striate.train.recipe import Recipe
 
     @wraps(verb)
@@ -155,31 +155,32 @@ def with_recipe_flags(verb: Callable[..., None]) -> Callable[..., None]:
 
     own = [p for p in inspect.signature(verb).parameters.values() if p.kind is p.KEYWORD_ONLY]
     flags = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(name, field))
-        for name, field in Recipe.model_fields.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, nature in natures(Recipe)
+        for annotation in [_flag(name, Recipe.model_fields[name], nature)]
     ]
     spelled_out.__signature__ = inspect.Signature(flags + own)  # type: ignore[attr-defined]
     return spelled_out
 
 
-def _flag(name: str, field: Any) -> Any:
+def _flag(name: str, field: Any, nature: "Nature") -> Any:
     """One field of the recipe as typer wants it. Its value stays text: the recipe reads and validates it."""
+    from striate.train.nature import flag
+
     default = "" if field.is_required() or field.default is None else f" (default: {_words(field.default)})"
-    help_text = f"{field.description}{default}"
+    help_text, heading = f"{field.description}{default}", nature.group.capitalize()
     if name == "data":
         return Annotated[str | None, typer.Argument(metavar="DATA", help=help_text, show_default=False)]
     if bool in (field.annotation, *get_args(field.annotation)):
-        switch = f"{_spell(name)}/--no-{_spell(name)[2:]}"
-        return Annotated[bool | None, typer.Option(switch, help=help_text, show_default=False)]
+        switch = f"{flag(name)}/--no-{flag(name)[2:]}"
+        shown = typer.Option(switch, help=help_text, show_default=False, rich_help_panel=heading)
+        return Annotated[bool | None, shown]
     choices = list(_choices(field.annotation))
     kind = int if any(isinstance(c, int) for c in choices) else str
     metavar = "|".join(map(str, choices)) or name.upper()
-    decls = [SHORT[name]] if name in SHORT else []
-    return Annotated[kind | None, typer.Option(*decls, _spell(name), metavar=metavar, help=help_text)]
-
-
-def _spell(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    names = [nature.short] if nature.short else []
+    option = typer.Option(*names, flag(name), metavar=metavar, help=help_text, rich_help_panel=heading)
+    return Annotated[kind | None, option]
 
 
 def _choices(annotation: Any) -> Iterator[str | int]:

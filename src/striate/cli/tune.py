@@ -52,6 +52,7 @@ def _tune(
     **fields: Any,
 ) -> None:
     """Search the settings that train the best network."""
+    from striate.train.nature import flag
     from striate.tune import axes, tune
     from striate.tune.study import PRUNERS, SAMPLERS
     from striate.tune.trial import settled
@@ -61,7 +62,7 @@ def _tune(
     written = _read(config)
     space = axes(search or (), written.pop("search", None))
     if twice := space.keys() & settings.keys():
-        raise UsageError(f"--{min(twice).replace('_', '-')} is given and searched")
+        raise UsageError(f"{flag(min(twice))} is given and searched")
     settings = {**{k: v for k, v in written.items() if k not in space}, **settings}
     one_of(sampler, SAMPLERS, "--sampler")
     one_of(pruner, PRUNERS, "--pruner")

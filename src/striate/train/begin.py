@@ -16,7 +16,7 @@ EPS = 5e-4  # added to the variance of patches, in units of standardised pixels:
 
 
 def prepare_network(module: nn.Module, recipe: Recipe, data: DataSet) -> None:
-    """Apply `init`, `drop_path` and `whiten`; raises UsageError where they or `grow` don't suit the network."""
+    """Apply `init`, `drop_path` and `whiten`; raises UsageError where they, `grow` or `aux_weight` don't suit it."""
     if recipe.init is not None:
         initialise(module, recipe.init)
     if recipe.drop_path is not None:
@@ -27,6 +27,8 @@ def prepare_network(module: nn.Module, recipe: Recipe, data: DataSet) -> None:
         whiten(module, data.preprocess.normalise(data.train.read(list(rows)[:PATCH_IMAGES])))
     if recipe.grow is not None:
         check_sizes(module, data.shape, recipe.grow)
+    if recipe.aux_weight != Recipe.model_fields["aux_weight"].default:
+        check_auxiliary(module, data.shape)
 
 
 def set_drop_path(module: nn.Module, last: float) -> None:
@@ -65,6 +67,16 @@ def whiten(module: nn.Module, images: Tensor) -> None:
         if first.bias is not None:
             first.bias.zero_()
     weight.requires_grad_(False)
+
+
+def check_auxiliary(module: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Raises UsageError where `module` has no auxiliary heads."""
+    was_training = module.training
+    with torch.inference_mode():
+        _, auxiliary = all_heads(module.eval(), torch.zeros(1, *shape))
+    module.train(was_training)
+    if not auxiliary:
+        raise UsageError("--aux-weight: the network has no auxiliary heads", "googlenet(aux_heads=true) has")
 
 
 def check_sizes(module: nn.Module, shape: tuple[int, int, int], first: float) -> None:

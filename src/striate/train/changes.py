@@ -1,41 +1,45 @@
 """What of a recipe may be another when a run goes on, and what may not."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from striate.errors import UsageError
-from striate.train.recipe import Recipe, recipe
+from striate.train.nature import flag, natures
+from striate.train.recipe import Recipe, altered
 from striate.train.run import with_rates
 
-# what may change when a run goes on: what has no part in its result, and how long it is
-HARMLESS = {"workers", "save_every", "keep", "health", "track", "cache", "cache_limit", "offline"}
-FREE = HARMLESS | {"epochs", "stop_after"}
-# what can't
-BEGINNING = (
-    "model", "init", "whiten", "img_size", "in_chans", "split", "classes", "columns", "weights", "pretrained",
-    "freeze", "head", "unfreeze",
-)  # fmt: skip
+NATURES = dict(natures(Recipe))
+HARMLESS = {name for name, nature in NATURES.items() if nature.resume == "freely"}
 
 
-def changed(before: Recipe, changes: dict[str, Any]) -> Recipe:
-    """The recipe with `changes`; another optimiser has a learning rate and a decay of its own."""
-    settings = before.model_dump()
+def changed(before: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with `changes`; another optimiser has a rate, a decay and a momentum of its own."""
     if changes.get("opt", before.opt) != before.opt:
-        settings |= {"lr": None, "weight_decay": None}
-    return with_rates(recipe({**settings, **changes}))
+        before = before.model_copy(update=dict.fromkeys(("lr", "weight_decay", "momentum")))
+    return with_rates(altered(before, changes))
+
+
+def as_begun(r: Recipe, groups: Sequence[Mapping[str, Any]]) -> Recipe:
+    """The recipe with the momentum of the state: a run begun when `sgd` had none says 0.9 and means 0."""
+    known = {"momentum": groups[0]["momentum"]} if r.opt == "sgd" and groups else {}
+    return r.model_copy(update=known)
 
 
 def refuse_another_beginning(before: Recipe, after: Recipe) -> None:
     """What a run began with stays, whatever is allowed."""
-    for word in BEGINNING:
-        if (was := getattr(before, word)) != getattr(after, word):
-            flag, value = word.replace("_", "-"), " ".join(str(was).split())
-            raise UsageError(f"a run keeps what it began with: its --{flag} is {value}", "start a new run")
+    for name, nature in NATURES.items():
+        if nature.resume == "never" and (was := getattr(before, name)) != getattr(after, name):
+            value = " ".join(str(was).split())
+            raise UsageError(
+                f"a run keeps what it began with: its {flag(name)} is {value}", "start a new run"
+            )
 
 
 def differences(before: Recipe, after: Recipe) -> list[tuple[str, Any, Any]]:
     """Flag, old and new value of what may not change when a run goes on."""
     old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
-    return [(f"--{k.replace('_', '-')}", old[k], new[k]) for k in old if k not in FREE and old[k] != new[k]]
+    free = {name for name, nature in NATURES.items() if nature.resume in ("freely", "longer")}
+    return [(flag(k), old[k], new[k]) for k in old if k not in free and old[k] != new[k]]
 
 
 def refuse_changes(found: list[tuple[str, Any, Any]]) -> None:

@@ -55,6 +55,15 @@ class Group:
             dist.all_reduce(largest, dist.ReduceOp.MAX, self._control)
         return largest.tolist()
 
+    def said_first(self, number: float) -> float:
+        """The number of rank 0, which alone tells the listeners of users."""
+        if self.size == 1:
+            return number
+        said = torch.tensor(number, dtype=torch.float64)
+        with self._blaming():
+            dist.broadcast(said, 0, self._control)
+        return said.item()
+
     def gather(self, thing: Any) -> list[Any]:
         """The `thing` of every rank."""
         if self.size == 1:

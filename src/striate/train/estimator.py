@@ -17,6 +17,7 @@ from striate.plan import plan
 from striate.train.begin import prepare_network
 from striate.train.checkpoint import Model
 from striate.train.loop import Loop
+from striate.train.nature import natures
 from striate.train.recipe import Recipe, recipe
 from striate.train.signals import Interrupted
 
@@ -24,12 +25,7 @@ CONVNET = "INPUT => CONV(32,3) => BN => RELU => POOL(2) => CONV(64,3) => BN => R
 DENSE = "INPUT => FC(64) => RELU => FC(64) => RELU => FC"
 PIXELS = (np.float64, np.float32, np.uint8)  # what is taken as it is; the first is what all else becomes
 SMALL = 8  # px; images with a shorter side get the dense network
-# fields of a recipe that have a meaning without files, a validation split and a run folder
-SETTINGS = (
-    "momentum", "sched", "warmup", "decay_all", "bias_lr", "clip", "accumulate", "lookahead", "average", "ema_decay",
-    "loss", "focal_gamma", "smoothing", "balanced", "class_weights", "aux_weight", "drop_path", "init", "grow",
-    "whiten", "stop_after", "precision",
-)  # fmt: skip
+SETTINGS = {name for name, nature in natures(Recipe) if nature.estimator}
 
 
 class ConvNetClassifier(ClassifierMixin, BaseEstimator):

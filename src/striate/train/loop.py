@@ -56,6 +56,12 @@ class Loop:
             rates=rates(engine.module, recipe.layer_decay) if recipe.starts_trained else None,
         )
         self.peaks = [g["lr"] for g in self.optimiser.param_groups]
+        self.least = recipe.min_lr / self.peaks[0]  # the lowest rate as a share of the peak
+        if self.least >= 1:
+            raise UsageError(
+                f"--min-lr {recipe.min_lr:g} is no lower than the peak, --lr {self.peaks[0]:g}",
+                "a lower --min-lr",
+            )
         self.trained = [p for g in self.optimiser.param_groups for p in g["params"]]
         self.scaler = torch.amp.GradScaler(engine.device.type, enabled=engine.dtype == torch.float16)
         kind = recipe.loss or ("binary-cross-entropy" if data.several else "cross-entropy")
@@ -117,6 +123,7 @@ class Loop:
         for images, labels in loader:
             self._step(images, labels, torch.from_numpy(loader.rows(state.step)))
             tell(self.listeners, "on_step", state)
+            state.rate = self.group.said_first(state.rate)
             if self._heed(signals, save, self._due(due), self._time_up()):
                 complete = state.step == self.batches
                 break
@@ -207,7 +214,7 @@ class Loop:
         """Step number `step` of the optimiser, and of what follows it."""
         recipe = self.recipe
         done = step / (recipe.epochs * self.steps)
-        rate = self.state.rate * factor(recipe.sched, done, recipe.warmup, self.state.epoch)
+        rate = self.state.rate * factor(recipe.sched, done, recipe.warmup, self.state.epoch, self.least)
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * rate
         if recipe.clip is not None:

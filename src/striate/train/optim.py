@@ -1,7 +1,7 @@
 """Optimisers by name: vanilla gradient descent to Muon."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,32 +10,43 @@ from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from striate.errors import UsageError
 
 STEPS = 5  # of Newton-Schulz
-# name: (default learning rate, default decay, constructor of (parameter groups, learning rate, momentum)).
+
+
+class Usual(NamedTuple):
+    """What an optimiser does by default; `momentum` is None where it has none."""
+
+    lr: float
+    weight_decay: float
+    momentum: float | None
+
+
+# name: what is usual, constructor of (parameter groups, learning rate, momentum).
 # AdamW and Muon shrink weights by lr * decay; elsewhere decay is part of the gradient, which adaptive ones rescale.
-_OPTIMISERS: dict[str, tuple[float, float, Callable[[Any, float, float], Optimizer]]] = {
-    "gd": (0.5, 0.0, lambda p, lr, m: SGD(p, lr)),
-    "sgd": (0.05, 5e-4, lambda p, lr, m: SGD(p, lr)),
-    "momentum": (0.02, 5e-4, lambda p, lr, m: SGD(p, lr, momentum=m)),
-    "nesterov": (0.02, 5e-4, lambda p, lr, m: SGD(p, lr, momentum=m, nesterov=True)),
-    "rmsprop": (1e-3, 0.0, lambda p, lr, m: RMSprop(p, lr, alpha=0.9)),
-    "adagrad": (1e-2, 0.0, lambda p, lr, m: Adagrad(p, lr)),
-    "adadelta": (1.0, 0.0, lambda p, lr, m: Adadelta(p, lr)),
-    "adam": (3e-3, 0.0, lambda p, lr, m: Adam(p, lr, fused=True)),
-    "adamw": (3e-3, 0.01, lambda p, lr, m: AdamW(p, lr, fused=True)),
-    "muon": (0.02, 0.01, lambda p, lr, m: Muon(p, lr, momentum=m)),
+_OPTIMISERS: dict[str, tuple[Usual, Callable[[Any, float, float], Optimizer]]] = {
+    "gd": (Usual(0.5, 0.0, None), lambda p, lr, m: SGD(p, lr)),
+    "sgd": (Usual(0.05, 5e-4, 0.0), lambda p, lr, m: SGD(p, lr, momentum=m)),
+    "momentum": (Usual(0.02, 5e-4, 0.9), lambda p, lr, m: SGD(p, lr, momentum=m)),
+    "nesterov": (Usual(0.02, 5e-4, 0.9), lambda p, lr, m: SGD(p, lr, momentum=m, nesterov=True)),
+    "rmsprop": (Usual(1e-3, 0.0, None), lambda p, lr, m: RMSprop(p, lr, alpha=0.9)),
+    "adagrad": (Usual(1e-2, 0.0, None), lambda p, lr, m: Adagrad(p, lr)),
+    "adadelta": (Usual(1.0, 0.0, None), lambda p, lr, m: Adadelta(p, lr)),
+    "adam": (Usual(3e-3, 0.0, None), lambda p, lr, m: Adam(p, lr, fused=True)),
+    "adamw": (Usual(3e-3, 0.01, None), lambda p, lr, m: AdamW(p, lr, fused=True)),
+    "muon": (Usual(0.02, 0.01, 0.9), lambda p, lr, m: Muon(p, lr, momentum=m)),
 }
+MOMENTUM = tuple(name for name, (usual, _) in _OPTIMISERS.items() if usual.momentum is not None)
 
 
-def defaults(name: str) -> tuple[float, float]:
-    """Learning rate and weight decay of `name` when none is given."""
-    return _OPTIMISERS[name][:2]
+def defaults(name: str) -> Usual:
+    """Learning rate, weight decay and momentum of `name` when none is given."""
+    return _OPTIMISERS[name][0]
 
 
 def optimiser(
     name: str,
     module: nn.Module,
     lr: float | None = None,
-    momentum: float = 0.9,
+    momentum: float | None = None,
     weight_decay: float | None = None,
     *,
     decay_all: bool = False,
@@ -47,9 +58,9 @@ def optimiser(
     The second isn't decayed unless `decay_all`, and learns at `bias_lr` times the rate. With `rates`, two groups for
     each share of the rate that they give to parameters.
     """
-    usual_rate, usual_decay, make = _OPTIMISERS[name]
-    rate = usual_rate if lr is None else lr
-    decay = usual_decay if weight_decay is None else weight_decay
+    usual, make = _OPTIMISERS[name]
+    rate = usual.lr if lr is None else lr
+    decay = usual.weight_decay if weight_decay is None else weight_decay
     trainable = [p for p in module.parameters() if p.requires_grad]
     if not trainable:
         raise UsageError("every weight of the network is frozen: there is nothing to train")
@@ -65,7 +76,9 @@ def optimiser(
             },
             {"params": [p for p in alike if p.ndim <= 1], **vectors},
         ]
-    return make([g for g in groups if g["params"]], rate, momentum)
+    return make(
+        [g for g in groups if g["params"]], rate, (usual.momentum or 0.0) if momentum is None else momentum
+    )
 
 
 class Muon(Optimizer):

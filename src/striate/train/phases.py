@@ -18,6 +18,7 @@ from striate.train.events import Listener, State, tell
 from striate.train.hooks.record import Record
 from striate.train.hooks.watch import rank
 from striate.train.loop import Loop
+from striate.train.nature import natures
 from striate.train.recipe import Recipe
 from striate.train.run import Run, open_data
 from striate.train.schedule import factor
@@ -29,10 +30,7 @@ from striate.transfer.parts import base_and_tail, thaw
 from striate.transfer.weights import Pretrained, load_weights
 from striate.zoo.network import ZooNet, scorer
 
-# of no effect on a head alone, which AdamW fits to features as they are
-IDLE = ("epochs", "lr", "opt", "sched", "clip", "accumulate", "average", "lookahead", "balanced", "patience")
 HEAD_LR = 3e-3  # of AdamW on standardised features
-NEED_WEIGHTS = ("freeze", "head", "unfreeze", "gradual", "l2_sp", "compare_scratch")
 HEAD_STEPS = 24  # at most about so many an epoch: many features make larger batches
 HIDDEN = 256  # width of the MLP head
 Metrics = dict[str, float]
@@ -41,19 +39,10 @@ Metrics = dict[str, float]
 def start(recipe: Recipe) -> tuple[Pretrained | None, DataSet]:
     """The weights that the recipe starts from, if it does, and its data, prepared as they want it."""
     found = _weights(recipe)
-    _refuse_idle(recipe)
     return found, open_data(recipe, preprocess=prepared(recipe, found))
 
 
 def _weights(recipe: Recipe) -> Pretrained | None:
-    asked = {word: getattr(recipe, word) != type(recipe).model_fields[word].default for word in NEED_WEIGHTS}
-    if not recipe.starts_trained and any(asked.values()):
-        flag = next(word for word in asked if asked[word]).replace("_", "-")
-        raise UsageError(
-            f"--{flag} is for training from trained weights", "add --weights FILE or --pretrained"
-        )
-    if recipe.head != "linear" and not recipe.head_first:
-        raise UsageError(f"--head {recipe.head} is fitted to frozen features", "add --freeze features")
     if not recipe.starts_trained:
         return None
     origin = plan(recipe.model).origin
@@ -65,17 +54,6 @@ def _weights(recipe: Recipe) -> Pretrained | None:
         raise UsageError(f"the weights decide the arguments of {origin['name']}", f"--model {origin['name']}")
     path = find_weights(recipe.model, recipe.weights, offline=recipe.offline)
     return load_weights(recipe.model, path, in_chans=recipe.in_chans)
-
-
-def _refuse_idle(recipe: Recipe) -> None:
-    if not recipe.head_only or recipe.compare_scratch:
-        return
-    for word in IDLE:
-        if getattr(recipe, word) != type(recipe).model_fields[word].default:
-            raise UsageError(
-                f"--{word.replace('_', '-')} has no say: a head alone is trained, on frozen features",
-                "leave it out; --head-epochs tells how long, --unfreeze 1 trains the last stage too",
-            )
 
 
 def pretrained(network: str, weights: str | Path | None = None, offline: bool = False) -> Model:
@@ -176,9 +154,9 @@ def epochs_before(run: Run) -> int:
 
 def from_scratch(recipe: Recipe, data: DataSet) -> Recipe:
     """The recipe without its weights: the same pictures, splits, network and epochs, the usual learning rate."""
-    words = ("weights", "pretrained", *NEED_WEIGHTS, "lr")
-    usual = {word: type(recipe).model_fields[word].default for word in words}
-    return recipe.model_copy(update={**usual, "resize": data.preprocess.resize})
+    words = [name for name, nature in natures(Recipe) if nature.group == "transfer"]
+    usual = {word: Recipe.model_fields[word].default for word in words}
+    return recipe.model_copy(update={**usual, "lr": None, "resize": data.preprocess.resize})
 
 
 def _head_phase(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> None:

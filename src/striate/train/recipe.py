@@ -1,13 +1,24 @@
 """The recipe: everything that decides how a run goes, validated, and saved with the run."""
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from striate.errors import UsageError, nearest
+from striate.train.nature import Nature, flag, natures, no_say, setting
+from striate.train.optim import MOMENTUM, defaults
 from striate.train.schedule import RULES, rules
 
 Optimiser = Literal[
@@ -18,146 +29,305 @@ Rules = Annotated[str, Field(pattern=RULES)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 Loss = Literal["cross-entropy", "focal", "binary-cross-entropy"]
 
+YES = (True,)
+DATA = Nature("data", resume="never", head=True)
+NETWORK = Nature("network", resume="never", head=True, estimator=True)
+TRANSFER = Nature("transfer", resume="never", head=True, needs={"starts_trained": YES})
+TUNING = TRANSFER.but(resume="allowed", head=False)
+OPTIMISATION = Nature("optimisation", estimator=True)
+PLATEAU = OPTIMISATION.but(estimator=False, needs={"sched": ("plateau",)})
+PATIENCE = OPTIMISATION.but(estimator=False, needs={"is_patient": YES})
+RUN = Nature("run", resume="freely")
+
 
 class Recipe(BaseModel):
     """What a run does. Words are those of the command line: `weight_decay` here is `--weight-decay` there."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    data: str = Field(description="data set name, folder, .npz, .zip or .csv")
-    model: str = Field(
-        description="zoo name, name(argument=value), diagram or file of one, or package.module:factory"
+    data: str = setting(
+        DATA.but(resume="allowed", search="no", elsewhere=True),
+        ...,
+        "data set name, folder, .npz, .zip or .csv",
     )
-    weights: str | None = Field(
+    img_size: tuple[Side, Side] | None = setting(
+        DATA, None, "height and width; default: what the network asks for"
+    )
+    in_chans: Literal[1, 3] | None = setting(DATA, None, "channels; default: what the network asks for")
+    num_classes: int | None = setting(DATA, None, "checked against the data", ge=1)
+    resize: Literal["squash", "crop", "pad"] = setting(DATA, "squash", "how images reach the size")
+    split: tuple[float, float, float] | None = setting(
+        DATA,
         None,
-        description="file of weights to start from (torchvision, timm, Keras, striate), or a published tag",
+        "train, validation, test shares; default: 70/15/15, or 90/10 beside a test split of the data's",
     )
-    pretrained: bool = Field(False, description="start from the network's published weights, downloaded once")
-    offline: bool = Field(False, description="download nothing; say which file belongs where")
-    freeze: Literal["none", "features"] = Field(
-        "none", description="train a new head alone, on features computed once an image"
+    classes: str | None = setting(DATA, None, "text file with the class names in order, one a line")
+    allow_empty: bool = setting(DATA, False, "keep classes without an image")
+    columns: str | None = setting(
+        DATA, None, "columns of a table: path=file,label=kind; roles: path, label, split, group, weight"
     )
-    head: Literal["linear", "mlp", "logistic", "knn"] = Field("linear", description="kind of the new head")
-    head_epochs: int = Field(30, ge=1, le=10_000, description="passes of the head over the features")
-    unfreeze: int = Field(
-        0, ge=0, le=1000, description="after the head, train the last so many stages with it"
+    on_bad_image: Literal["error", "skip"] = setting(
+        DATA.but(resume="allowed"),
+        "error",
+        "stop before the first epoch, or decode all images first and leave those out",
     )
-    gradual: bool = Field(False, description="unfreeze one stage after the other, the last first")
-    layer_decay: float = Field(
-        0.5, gt=0, le=1, description="with weights: learning rate of a stage in units of the next one's"
-    )
-    freeze_norms: bool = Field(
-        True, description="with weights: batch norms keep their statistics, in what is trained too"
-    )
-    l2_sp: float = Field(0.0, ge=0, description="pull towards the weights that training started from")
-    compare_scratch: bool = Field(False, description="train the same network without the weights as well")
-    epochs: int = Field(10, ge=1, le=1_000_000, description="passes over the training split")
-    batch_size: int = Field(64, ge=1, description="images a step")
-    lr: float | None = Field(None, gt=0, le=1e3, description="peak learning rate; default by optimiser")
-    opt: Optimiser = Field("adamw", description="optimiser")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd-like optimisers")
-    sched: Schedule | Rules = Field(
-        "one-cycle",
-        description="how the learning rate moves; or 10:0.1,20:0.01: shares of lr from epochs 10 and 20 on",
-    )
-    warmup: float = Field(
-        0.2, ge=0, lt=1, description="share of the run in which one-cycle and cosine climb to the peak"
-    )
-    plateau: int = Field(5, ge=1, description="epochs without improvement after which plateau lowers lr")
-    plateau_factor: float = Field(0.1, gt=0, lt=1, description="what plateau leaves of lr")
-    cooldown: int = Field(0, ge=0, description="epochs after such a step that plateau doesn't count")
-    min_lr: float = Field(0.0, ge=0, description="plateau goes no lower")
-    weight_decay: float | None = Field(
-        None, ge=0, description="decay of weights, not of norms and biases; default by optimiser"
-    )
-    decay_all: bool = Field(False, description="decay norms and biases too")
-    bias_lr: float = Field(1.0, gt=0, description="learning rate of norms and biases, in units of lr")
-    clip: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
-    lookahead: int = Field(0, ge=0, description="steps after which weights go half-way back; 0 never")
-    average: Literal["none", "ema", "swa"] = Field(
-        "none", description="judge and keep a moving average (ema), or the mean over the last quarter (swa)"
-    )
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="what a step leaves of the moving average")
-    loss: Loss | None = Field(
-        None, description="default: cross-entropy, binary where images have several labels"
-    )
-    focal_gamma: float = Field(2.0, ge=0, le=10, description="how little the focal loss heeds easy images")
-    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
-    augment: str = Field(
+    augment: str = setting(
+        DATA.but(resume="allowed", head=False),
         "shift",
-        description="what happens to training images: none, shift, shift-flip, cifar, digits, photos, or transforms "
+        "what happens to training images: none, shift, shift-flip, cifar, digits, photos, or transforms "
         "as in 'random_crop(4), horizontal_flip, mixup'; a list of them in YAML",
     )
-    balanced: bool = Field(False, description="draw every class equally often")
-    class_weights: bool = Field(False, description="let rare classes count more in the training loss")
-    img_size: tuple[Side, Side] | None = Field(
-        None, description="height and width; default: what the network asks for"
+    balanced: bool = setting(
+        DATA.but(resume="allowed", head=False, estimator=True), False, "draw every class equally often"
     )
-    in_chans: Literal[1, 3] | None = Field(None, description="channels; default: what the network asks for")
-    num_classes: int | None = Field(None, ge=1, description="checked against the data")
-    resize: Literal["squash", "crop", "pad"] = Field("squash", description="how images reach the size")
-    split: tuple[float, float, float] | None = Field(
+    cache: Literal["off", "ram", "disk"] = setting(
+        DATA.but(resume="freely"), "disk", "where decoded images are kept"
+    )
+    cache_limit: int | None = setting(
+        DATA.but(resume="freely", needs={"cache": ("ram", "disk")}),
         None,
-        description="train, validation, test shares; default: 70/15/15, or 90/10 beside a test split of the data's",
+        "room of the cache: 500MB, 20GB; default: 20 GiB of disk, half of the memory",
+        ge=0,
     )
-    classes: str | None = Field(None, description="text file with the class names in order, one a line")
-    allow_empty: bool = Field(False, description="keep classes without an image")
-    columns: str | None = Field(
-        None, description="columns of a table: path=file,label=kind; roles: path, label, split, group, weight"
+    workers: int = setting(
+        DATA.but(resume="freely", short="-j"), 2, "threads that read and decode images", ge=0, le=256
     )
-    on_bad_image: Literal["error", "skip"] = Field(
-        "error", description="stop before the first epoch, or decode all images first and leave those out"
+    offline: bool = setting(
+        DATA.but(resume="freely"), False, "download nothing; say which file belongs where"
     )
-    cache: Literal["off", "ram", "disk"] = Field("disk", description="where decoded images are kept")
-    cache_limit: int | None = Field(
-        None, ge=0, description="room of the cache: 500MB, 20GB; default: 20 GiB of disk, half of the memory"
+    model: str = setting(
+        NETWORK.but(estimator=False),
+        ...,
+        "zoo name, name(argument=value), diagram or file of one, or package.module:factory",
     )
-    aux_weight: float = Field(
-        0.3, ge=0, description="weight of auxiliary heads in the loss, where a network has them"
+    init: str | None = setting(
+        NETWORK, None, "start weights by name, he_normal or zeros; default: those of the network"
     )
-    drop_path: float | None = Field(
-        None, ge=0, lt=1, description="stochastic depth of the last branch; earlier ones less, in proportion"
-    )
-    init: str | None = Field(
-        None, description="start weights by name, he_normal or zeros; default: those of the network"
-    )
-    grow: float | None = Field(
+    whiten: bool = setting(NETWORK, False, "start the first convolution as a fixed whitening of patches")
+    drop_path: float | None = setting(
+        NETWORK.but(resume="allowed", head=False),
         None,
+        "stochastic depth of the last branch; earlier ones less, in proportion",
+        ge=0,
+        lt=1,
+    )
+    aux_weight: float = setting(
+        NETWORK.but(resume="allowed", head=False),
+        0.3,
+        "weight of auxiliary heads in the loss, where a network has them",
+        ge=0,
+    )
+    weights: str | None = setting(
+        TRANSFER.but(needs={}),
+        None,
+        "file of weights to start from (torchvision, timm, Keras, striate), or a published tag",
+    )
+    pretrained: bool = setting(
+        TRANSFER.but(needs={}), False, "start from the network's published weights, downloaded once"
+    )
+    compare_scratch: bool = setting(
+        TRANSFER.but(resume="allowed"), False, "train the same network without the weights as well"
+    )
+    freeze: Literal["none", "features"] = setting(
+        TRANSFER, "none", "train a new head alone, on features computed once an image"
+    )
+    unfreeze: int = setting(
+        TRANSFER, 0, "after the head, train the last so many stages with it", ge=0, le=1000
+    )
+    head: Literal["linear", "mlp", "logistic", "knn"] = setting(
+        TRANSFER.but(needs={"head_first": YES}), "linear", "kind of the new head"
+    )
+    head_epochs: int = setting(
+        TRANSFER.but(needs={"trains_head": YES}), 30, "passes of the head over the features", ge=1, le=10_000
+    )
+    gradual: bool = setting(
+        TUNING.but(needs={"unfreezes": YES}),
+        False,
+        "unfreeze one stage after the other, the last first",
+    )
+    layer_decay: float = setting(
+        TUNING,
+        0.5,
+        "with weights: learning rate of a stage in units of the next one's",
+        gt=0,
+        le=1,
+    )
+    freeze_norms: bool = setting(
+        TUNING,
+        True,
+        "with weights: batch norms keep their statistics, in what is trained too",
+    )
+    l2_sp: float = setting(
+        TUNING,
+        0.0,
+        "pull towards the weights that training started from",
+        ge=0,
+    )
+    epochs: int = setting(
+        OPTIMISATION.but(resume="longer", estimator=False),
+        10,
+        "passes over the training split",
+        ge=1,
+        le=1_000_000,
+    )
+    batch_size: int = setting(
+        OPTIMISATION.but(head=True, estimator=False, needs={"fits_by_steps": YES}, short="-b"),
+        64,
+        "images a step",
+        ge=1,
+    )
+    lr: float | None = setting(
+        OPTIMISATION.but(estimator=False), None, "peak learning rate; default by optimiser", gt=0, le=1e3
+    )
+    opt: Optimiser = setting(OPTIMISATION.but(estimator=False), "adamw", "optimiser")
+    momentum: float | None = setting(
+        OPTIMISATION.but(needs={"opt": MOMENTUM}),
+        None,
+        "momentum of sgd, momentum, nesterov and muon; default: 0.9, none for sgd",
+        ge=0,
+        lt=1,
+    )
+    sched: Schedule | Rules = setting(
+        OPTIMISATION,
+        "one-cycle",
+        "how the learning rate moves; or 10:0.1,20:0.01: shares of lr from epochs 10 and 20 on",
+    )
+    warmup: float = setting(
+        OPTIMISATION.but(head=True, needs={"warms_up": YES}),
+        0.2,
+        "share of the run in which one-cycle and cosine climb to the peak",
+        ge=0,
+        lt=1,
+    )
+    plateau: int = setting(
+        PLATEAU,
+        5,
+        "epochs without improvement after which plateau lowers lr",
+        ge=1,
+    )
+    plateau_factor: float = setting(
+        PLATEAU,
+        0.1,
+        "what plateau leaves of lr",
         gt=0,
         lt=1,
-        description="side of the first training images in units of the full one; then they grow",
     )
-    whiten: bool = Field(False, description="start the first convolution as a fixed whitening of patches")
-    patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
-    min_delta: float = Field(0.0, ge=0, description="less than this is no improvement")
-    patience_from: int = Field(1, ge=1, description="epoch in which patience begins to count")
-    baseline: float | None = Field(
-        None, description="value that patience wants to see beaten, not approached"
+    cooldown: int = setting(
+        PLATEAU,
+        0,
+        "epochs after such a step that plateau doesn't count",
+        ge=0,
     )
-    keep: int = Field(
-        0, ge=0, description="model files of so many best epochs to keep in epochs/ beside the best"
+    min_lr: float = setting(
+        OPTIMISATION.but(needs={"sched": ("plateau", "cosine", "one-cycle")}),
+        0.0,
+        "where cosine and one-cycle end (one-cycle by default at 1 % of lr); plateau goes no lower",
+        ge=0,
     )
-    monitor: Literal["accuracy", "loss"] = Field(
-        "accuracy", description="what best, patience and plateau watch on the validation split"
-    )
-    stop_after: float | None = Field(
-        None, gt=0, description="training time after which the run ends: 90, 30m, 2h"
-    )
-    seed: int = Field(0, ge=0, lt=2**32, description="decides splits, weights, order and augmentation")
-    device: str = Field("auto", description="where to compute: auto, cpu, mps, cuda or cuda:N")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the layers")
-    deterministic: bool = Field(False, description="refuse arithmetic whose last bits change from run to run")
-    save_every: int | None = Field(
+    weight_decay: float | None = setting(
+        OPTIMISATION.but(head=True, estimator=False, needs={"fits_by_steps": YES}),
         None,
+        "decay of weights, not of norms and biases; default by optimiser",
+        ge=0,
+    )
+    decay_all: bool = setting(OPTIMISATION.but(needs={"decays": YES}), False, "decay norms and biases too")
+    bias_lr: float = setting(OPTIMISATION, 1.0, "learning rate of norms and biases, in units of lr", gt=0)
+    clip: float | None = setting(OPTIMISATION, None, "largest norm of the whole gradient", gt=0)
+    accumulate: int = setting(OPTIMISATION, 1, "batches whose gradients make one step", ge=1)
+    lookahead: int = setting(OPTIMISATION, 0, "steps after which weights go half-way back; 0 never", ge=0)
+    average: Literal["none", "ema", "swa"] = setting(
+        OPTIMISATION, "none", "judge and keep a moving average (ema), or the mean over the last quarter (swa)"
+    )
+    ema_decay: float = setting(
+        OPTIMISATION.but(needs={"average": ("ema",)}),
+        0.999,
+        "what a step leaves of the moving average",
+        ge=0,
+        lt=1,
+    )
+    loss: Loss | None = setting(
+        OPTIMISATION.but(head=True, search="not by loss"),
+        None,
+        "default: cross-entropy, binary where images have several labels",
+    )
+    focal_gamma: float = setting(
+        OPTIMISATION.but(head=True, search="not by loss", needs={"loss": ("focal",)}),
+        2.0,
+        "how little the focal loss heeds easy images",
+        ge=0,
+        le=10,
+    )
+    smoothing: float = setting(
+        OPTIMISATION.but(head=True, search="not by loss"), 0.0, "label smoothing", ge=0, lt=1
+    )
+    class_weights: bool = setting(
+        OPTIMISATION.but(head=True, needs={"fits_by_steps": YES}),
+        False,
+        "let rare classes count more in the training loss",
+    )
+    grow: float | None = setting(
+        OPTIMISATION,
+        None,
+        "side of the first training images in units of the full one; then they grow",
+        gt=0,
+        lt=1,
+    )
+    patience: int | None = setting(
+        OPTIMISATION.but(estimator=False), None, "stop after so many epochs without improvement", ge=1
+    )
+    min_delta: float = setting(
+        OPTIMISATION.but(estimator=False, needs={"watches": YES}),
+        0.0,
+        "less than this is no improvement",
+        ge=0,
+    )
+    patience_from: int = setting(
+        PATIENCE,
+        1,
+        "epoch in which patience begins to count",
         ge=1,
-        description="batches between two saves; default: as often as costs at most 2 % of the time",
     )
-    health: bool = Field(
-        True, description="record gradients, weights and dead units of each layer each epoch"
+    baseline: float | None = setting(
+        PATIENCE,
+        None,
+        "value that patience wants to see beaten, not approached",
     )
-    track: Literal["none", "tensorboard", "wandb"] = Field("none", description="who else hears the metrics")
-    workers: int = Field(2, ge=0, le=256, description="threads that read and decode images")
+    monitor: Literal["accuracy", "loss"] = setting(
+        OPTIMISATION.but(head=True, search="no", estimator=False, needs={"fits_by_steps": YES}),
+        "accuracy",
+        "what best, patience and plateau watch on the validation split",
+    )
+    stop_after: float | None = setting(
+        OPTIMISATION.but(resume="longer"), None, "training time after which the run ends: 90, 30m, 2h", gt=0
+    )
+    seed: int = setting(
+        RUN.but(resume="allowed", head=True, search="no"),
+        0,
+        "decides splits, weights, order and augmentation",
+        ge=0,
+        lt=2**32,
+    )
+    device: str = setting(
+        RUN.but(resume="allowed", head=True, elsewhere=True),
+        "auto",
+        "where to compute: auto, cpu, mps, cuda or cuda:N",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        RUN.but(resume="allowed", head=True, estimator=True), "auto", "arithmetic of the layers"
+    )
+    deterministic: bool = setting(
+        RUN.but(resume="allowed", head=True),
+        False,
+        "refuse arithmetic whose last bits change from run to run",
+    )
+    keep: int = setting(RUN, 0, "model files of so many best epochs to keep in epochs/ beside the best", ge=0)
+    save_every: int | None = setting(
+        RUN, None, "batches between two saves; default: as often as costs at most 2 % of the time", ge=1
+    )
+    health: bool = setting(
+        RUN.but(head=True), True, "record gradients, weights and dead units of each layer each epoch"
+    )
+    track: Literal["none", "tensorboard", "wandb"] = setting(RUN, "none", "who else hears the metrics")
 
     @field_validator("augment", mode="before")
     @classmethod
@@ -249,10 +419,19 @@ class Recipe(BaseModel):
         for word in ("init", "whiten"):
             if self.starts_trained and getattr(self, word):
                 raise ValueError(f"{word}: the network starts from trained weights; leave out one of the two")
-        if self.grow and self.head_only:
-            raise ValueError("grow: features are computed once, from images of full size")
         if self.unfreeze and self.head == "knn":
             raise ValueError("unfreeze: nearest neighbours have nothing to train; head linear or mlp")
+        return self
+
+    @model_validator(mode="after")
+    def _heeded(self, info: ValidationInfo) -> "Recipe":
+        """What was set has a say; what is off needs none. `asked` in the context names what somebody set now."""
+        asked = (info.context or {}).get("asked", self.model_fields_set)
+        for name, nature in natures(Recipe):
+            value, default = getattr(self, name), Recipe.model_fields[name].default
+            off = value is None or (value == default and value in (0, "none"))
+            if name in asked and not off and (lack := no_say(self, nature)):
+                raise UsageError(f"{flag(name)} has no say: {lack[0]}", f"leave it out, or add {lack[1]}")
         return self
 
     @property
@@ -270,17 +449,85 @@ class Recipe(BaseModel):
         """Whether nothing but that head is trained."""
         return self.freeze == "features" and not self.unfreeze
 
+    @property
+    def trains_network(self) -> bool:
+        """Whether more than a head is trained, here or in the comparison from scratch."""
+        return not self.head_only or self.compare_scratch
 
-def recipe(settings: dict[str, Any], config: Path | None = None) -> Recipe:
-    """Defaults, then the YAML file `config`, then `settings`; raises UsageError that names the field at fault."""
+    @property
+    def trains_head(self) -> bool:
+        """Whether a head is trained in steps on frozen features."""
+        return self.head_first and self.head in ("linear", "mlp")
+
+    @property
+    def fits_by_steps(self) -> bool:
+        """Whether anything is trained in steps."""
+        return self.trains_network or self.trains_head
+
+    @property
+    def unfreezes(self) -> bool:
+        """Whether the last stages are trained after the head."""
+        return self.unfreeze > 0
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether the learning rate climbs before it falls; that of a head does."""
+        return self.trains_head or (self.trains_network and self.sched in ("one-cycle", "cosine"))
+
+    @property
+    def decays(self) -> bool:
+        """Whether weights decay."""
+        return (defaults(self.opt).weight_decay if self.weight_decay is None else self.weight_decay) > 0
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether the run stops where it no longer improves."""
+        return self.patience is not None
+
+    @property
+    def watches(self) -> bool:
+        """Whether an improvement is waited for, to stop or to lower the rate."""
+        return self.is_patient or self.sched == "plateau"
+
+
+def recipe(
+    settings: Mapping[str, Any], config: Path | None = None, asked: Collection[str] | None = None
+) -> Recipe:
+    """Defaults, then the YAML file `config`, then `settings`; raises UsageError that names the field at fault.
+
+    `asked` are the fields that must have a say: by default all of `settings`, and those of the file that are not as
+    they are by default.
+    """
     given = {k: v for k, v in settings.items() if v is not None}
     written = read_yaml(config) if config else {}
+    if asked is None:
+        asked = given.keys() | {k for k, v in written.items() if not _is_default(k, v)}
     try:
-        return Recipe(**{**written, **given})
+        return Recipe.model_validate({**written, **given}, context={"asked": asked})
     except ValidationError as error:
         field = error.errors()[0]["loc"][:1]
         at_fault = field and field[0] in written and field[0] not in given
         raise UsageError(*_explain(error, config if at_fault else None)) from None
+
+
+def stored(config: Path) -> Recipe:
+    """The recipe that a run has written, everything effective; what has no say in it is as by default."""
+    return heeded(recipe({}, config, asked=()))
+
+
+def altered(r: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with `changes`, which must have a say; what loses its own is as by default."""
+    return heeded(recipe({**r.model_dump(), **changes}, asked=changes))
+
+
+def heeded(r: Recipe) -> Recipe:
+    """The recipe with all that has no say in it as by default."""
+    idle = [name for name, nature in natures(Recipe) if no_say(r, nature)]
+    return r.model_copy(update={name: Recipe.model_fields[name].default for name in idle})
+
+
+def _is_default(name: str, value: Any) -> bool:
+    return name in Recipe.model_fields and value == Recipe.model_fields[name].default
 
 
 def to_yaml(r: Recipe) -> str:
@@ -317,7 +564,7 @@ def _explain(error: ValidationError, config: Path | None) -> tuple[str, str]:
     if first["type"] == "missing":
         return f"{where}{field} is missing", Recipe.model_fields[field].description or ""
     if isinstance(cause := first.get("ctx", {}).get("error"), UsageError):
-        return f"{where}{field}: {cause}", cause.hint
+        return f"{where}{field}: {cause}" if first["loc"] else f"{where}{cause}", cause.hint
     reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     hint = ""
     if first["type"] == "literal_error":

@@ -23,7 +23,7 @@ from striate.train.evaluate import evaluate
 from striate.train.labels import LabelEvaluation
 from striate.train.metrics import Evaluation
 from striate.train.optim import defaults
-from striate.train.recipe import Recipe, recipe
+from striate.train.recipe import Recipe, heeded, stored
 
 SCRATCH = "scratch"  # folder inside a run's, of the run without the weights that it started from
 FINE = 0.1  # of the usual learning rate, where training starts from trained weights
@@ -48,7 +48,7 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """What the run was told to do."""
-        return recipe({}, self.folder / "recipe.yaml")
+        return stored(self.folder / "recipe.yaml")
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -179,13 +179,14 @@ def effective(recipe: Recipe, data: DataSet) -> Recipe:
 
 def with_rates(recipe: Recipe) -> Recipe:
     """The recipe with the usual rate and decay of its optimiser; a head alone has a rate of its own."""
-    rate, decay = defaults(recipe.opt)
-    usual = None if recipe.head_only else rate * (FINE if recipe.starts_trained else 1)
+    usual = defaults(recipe.opt)
+    rate = None if recipe.head_only else usual.lr * (FINE if recipe.starts_trained else 1)
     known = {
-        "lr": recipe.lr or usual,
-        "weight_decay": decay if recipe.weight_decay is None else recipe.weight_decay,
+        "lr": recipe.lr or rate,
+        "weight_decay": usual.weight_decay if recipe.weight_decay is None else recipe.weight_decay,
+        "momentum": usual.momentum if recipe.momentum is None else recipe.momentum,
     }
-    return recipe.model_copy(update=known)
+    return heeded(recipe.model_copy(update=known))
 
 
 def _channels(recipe: Recipe, wanted: int | None) -> int | None:

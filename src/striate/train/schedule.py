@@ -8,12 +8,13 @@ SIZES = 8  # images grow by an eighth of the full size: a handful of shapes, eac
 RULES = r"^\d+:[\d.eE+-]+(,\d+:[\d.eE+-]+)*$"  # epoch:share,epoch:share
 
 
-def factor(name: str, done: float, warmup: float = 0.2, epoch: int = 1) -> float:
+def factor(name: str, done: float, warmup: float = 0.2, epoch: int = 1, least: float = 0.0) -> float:
     """The learning rate as a share of its peak when `done` (0 to 1) of the run is behind, in epoch `epoch`.
 
     constant, plateau: 1. step: 1, then 0.1 from one half and 0.01 from three quarters. cosine: linear warm-up, then
-    half a cosine down to 0. one-cycle: linear climb, then linear fall to 1 % (Smith, 2018, arXiv:1803.09820,
-    section 4). Rules as `10:0.1,20:0.01`: 1, then 0.1 from the start of epoch 10 and 0.01 from that of epoch 20.
+    half a cosine down to `least`. one-cycle: linear climb, then linear fall to `least`, or 1 % where that is 0
+    (Smith, 2018, arXiv:1803.09820, section 4). Rules as `10:0.1,20:0.01`: 1, then 0.1 from the start of epoch 10 and
+    0.01 from that of epoch 20.
     """
     if name in ("constant", "plateau"):
         return 1.0
@@ -26,8 +27,8 @@ def factor(name: str, done: float, warmup: float = 0.2, epoch: int = 1) -> float
         return max(done / warmup, FLOOR)
     fall = (done - warmup) / (1 - warmup)
     if name == "cosine":
-        return 0.5 * (1 + cos(pi * fall))
-    return 1 - (1 - FLOOR) * fall
+        return least + (1 - least) * 0.5 * (1 + cos(pi * fall))
+    return 1 - (1 - (least or FLOOR)) * fall
 
 
 def rules(text: str) -> list[tuple[int, float]]:

@@ -18,7 +18,14 @@ from striate.files import write_text
 from striate.plan import plan
 from striate.train import checkpoint, phases
 from striate.train.begin import prepare_network
-from striate.train.changes import HARMLESS, changed, differences, refuse_another_beginning, refuse_changes
+from striate.train.changes import (
+    HARMLESS,
+    as_begun,
+    changed,
+    differences,
+    refuse_another_beginning,
+    refuse_changes,
+)
 from striate.train.checkpoint import Model
 from striate.train.distributed import Group, group
 from striate.train.engine import Engine, pick_device, pick_dtype
@@ -32,7 +39,8 @@ from striate.train.hooks.watch import Best, EarlyStopping, Keep, Plateau
 from striate.train.labels import LabelEvaluation
 from striate.train.loop import Loop
 from striate.train.metrics import Evaluation
-from striate.train.recipe import Recipe, recipe, to_yaml
+from striate.train.nature import flag
+from striate.train.recipe import Recipe, altered, to_yaml
 from striate.train.run import SCRATCH, Run, effective, environment, open_data
 from striate.train.saver import Saver
 from striate.transfer.weights import Pretrained
@@ -94,7 +102,7 @@ def resume(
     """
     run = Run.open(folder)
     if came_to_nothing(run.folder):
-        return train(recipe({**run.recipe.model_dump(), **changes}), folder, listeners, report)
+        return train(altered(run.recipe, changes), folder, listeners, report)
     with group() as ranks, _arithmetic(run.recipe):
         return _resume(run, ranks, listeners, report, changes, allow_changes)
 
@@ -109,7 +117,7 @@ def _resume(
 ) -> Run:
     with hold(run.folder, ranks.first):
         tensors, facts = checkpoint.load_state(run.folder / "last")
-        before = run.recipe
+        before = as_begun(run.recipe, facts["groups"])
         after = changed(before, changes)
         refuse_another_beginning(before, after)
         if not allowed:
@@ -201,8 +209,7 @@ def _hooks(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) -> list
     if recipe.patience:
         hooks.append(EarlyStopping(recipe.patience, *watched, recipe.patience_from, recipe.baseline))
     if recipe.sched == "plateau":
-        least = recipe.min_lr / loop.peaks[0]
-        hooks.append(Plateau(recipe.plateau, *watched, recipe.plateau_factor, recipe.cooldown, least))
+        hooks.append(Plateau(recipe.plateau, *watched, recipe.plateau_factor, recipe.cooldown, loop.least))
     if recipe.starts_trained:
         hooks += phases.hooks(loop)
     if not loop.group.first:
@@ -249,7 +256,7 @@ def _fresh_model(recipe: Recipe, data: DataSet, found: Pretrained | None = None)
 
 def _facts(recipe: Recipe, data: DataSet) -> dict[str, Any]:
     """What all ranks must have alike."""
-    facts = {f"--{name.replace('_', '-')}": value for name, value in recipe.model_dump(mode="json").items()}
+    facts = {flag(name): value for name, value in recipe.model_dump(mode="json").items()}
     for split, images in data.parts().items():
         facts |= {f"the number of {split} images": len(images), f"the {split} images": fingerprint(images)}
     return {**facts, "the classes": list(data.classes), "torch": torch.__version__}
@@ -259,13 +266,13 @@ def repeat_command(recipe: Recipe) -> str:
     """`striate train DATA --model NET` and every flag that differs from its default."""
     words = ["striate", "train", recipe.data, "--model", recipe.model]
     for name, field in Recipe.model_fields.items():
-        value, flag = getattr(recipe, name), name.replace("_", "-")
+        value = getattr(recipe, name)
         if name in ("data", "model") or value == field.default:
             continue
         if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
+            words.append(flag(name) if value else f"--no-{flag(name)[2:]}")
         else:
-            words += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+            words += [flag(name), ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
     return shlex.join(words)
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from striate.errors import UsageError, nearest
+from striate.train.nature import natures
 from striate.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 Value = bool | int | float | str
-FIXED = ("data", "seed", "monitor")
 NUMBER = r"[+-]?[\d.]+(?:e[+-]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\.\.({NUMBER})(?::(log|{NUMBER}))?", re.IGNORECASE)
 
@@ -105,12 +105,12 @@ def axes(texts: Sequence[str] = (), mapping: Mapping[str, Any] | None = None) ->
                 f"--search {text}: expected FIELD=VALUES", "such as lr=1e-4..1e-2:log or opt=adamw,muon"
             )
         given[name.strip().replace("-", "_")] = values.strip()
-    found = {}
+    found, known = {}, dict(natures(Recipe))
     for name, values in given.items():
-        if name in FIXED:
+        if name not in known:
+            raise UsageError(f"search: {name} is no field to search", nearest(name, known))
+        if known[name].search == "no":
             raise UsageError(f"search: {name} is the same for all trials, or they couldn't be compared")
-        if name not in Recipe.model_fields:
-            raise UsageError(f"search: {name} is no field to search", nearest(name, Recipe.model_fields))
         found[name] = _axis(name, values)
     if not found:
         raise UsageError("nothing to search", "--search lr=1e-4..1e-2:log, or `search:` in the --config file")

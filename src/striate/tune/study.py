@@ -3,19 +3,21 @@
 Selection looks at the validation split alone. The study is a database that many processes and machines may share.
 """
 
-import itertools
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from striate.errors import StriateError, UsageError
-from striate.train import Run, phases, recipe
+from striate.train import Run, phases
 from striate.train.changes import HARMLESS
+from striate.train.nature import flag, natures, no_say
+from striate.train.optim import defaults
 from striate.train.recipe import Recipe
+from striate.tune.combine import checked, combinations
 from striate.tune.space import Axis
 from striate.tune.trial import Failed, Taken, lost, run_trial, settled
 from striate.tune.words import measure
@@ -27,9 +29,7 @@ if TYPE_CHECKING:
 HEARTBEAT = 30  # seconds; a trial silent for twice as long is taken as killed
 TRIALS = 20
 TRIES = 3  # of values whose trial was killed each time
-ELSEWHERE = {"data", "device"}  # what may be otherwise on another machine
 TAKEN = "taken"  # attribute of a trial whose values another process tries
-LOSSES = {"loss", "smoothing", "focal_gamma"}  # what the validation loss is made of
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband", "none")
 Told = Callable[["optuna.Study", "FrozenTrial"], None]
@@ -56,20 +56,18 @@ def tune(
     where `output` holds another search; DataError for data that can't be read.
     """
     output = Path(output)
-    for name, axis in axes.items():
-        for value in axis.ends:
-            recipe({**settings, name: value})
-    base = recipe({**settings, **{name: axis.ends[0] for name, axis in axes.items()}})
-    if base.monitor == "loss" and (uneven := sorted(axes.keys() & LOSSES)):
-        raise UsageError(
-            f"trials with another --{uneven[0].replace('_', '-')} have another loss", "--monitor accuracy"
-        )
+    known = dict(natures(Recipe))
+    base = checked(settings, axes)
+    uneven = sorted(name for name in axes if known[name].search == "not by loss")
+    if base.monitor == "loss" and uneven:
+        raise UsageError(f"trials with another {flag(uneven[0])} have another loss", "--monitor accuracy")
     if not len(phases.start(base)[1].val):
         raise UsageError("a search needs a validation split", "--split 70/15/15")
-    grid = _grid(axes) if sampler == "grid" else None
+    grid = combinations(settings, axes, lambda name, axis: axis.grid(name)) if sampler == "grid" else None
     most = trials if trials is not None else TRIALS if grid is None else inf
     study = _open(output, storage, base, pruner)
-    _same_search(study, output, base, axes, HARMLESS | ELSEWHERE if storage else HARMLESS)
+    elsewhere = {name for name, nature in known.items() if nature.elsewhere} if storage else set()
+    _same_search(study, output, settings, base, axes, HARMLESS | elsewhere)
 
     def objective(trial: "optuna.Trial") -> float:
         # by its number: no other process draws the same, and a search that was stopped draws what it would have
@@ -116,26 +114,28 @@ def _open(output: Path, storage: str | None, base: Recipe, pruner: str) -> "optu
 
 
 def _same_search(
-    study: "optuna.Study", output: Path, base: Recipe, axes: Mapping[str, Axis], free: Collection[str]
+    study: "optuna.Study",
+    output: Path,
+    settings: Mapping[str, Any],
+    base: Recipe,
+    axes: Mapping[str, Axis],
+    free: set[str],
 ) -> None:
     """Refuse to count the trials of other settings or values: they can't be compared."""
-    fixed = {k: v for k, v in base.model_dump(mode="json").items() if k not in free and k not in axes}
+    heard = {name for name, nature in natures(Recipe) if no_say(base, nature) is None}
+    compared = (heard | settings.keys()) - free - axes.keys()
+    usual = {"momentum": defaults(base.opt).momentum} if base.momentum is None else {}
+    fixed = {k: v for k, v in (base.model_dump(mode="json") | usual).items() if k in compared}
     fixed["search"] = " ".join(f"{name}={axis}" for name, axis in axes.items())
     before = study.user_attrs.get("settings", fixed)
     changed = [
-        f"--{name.replace('_', '-')} {before[name]} -> {value}"
+        f"{flag(name)} {before[name]} -> {value}"
         for name, value in fixed.items()
         if before.get(name, value) != value
     ]
     if changed:
         raise UsageError(f"{output} holds another search: {'; '.join(changed)}", "name another --output")
     study.set_user_attr("settings", fixed)
-
-
-def _grid(axes: Mapping[str, Axis]) -> list[dict[str, Any]]:
-    """Every combination of values."""
-    values = [axis.grid(name) for name, axis in axes.items()]
-    return [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*values)]
 
 
 def _left(study: "optuna.Study", most: float, grid: list[dict[str, Any]] | None) -> float:

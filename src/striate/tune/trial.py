@@ -9,7 +9,9 @@ from striate.errors import StriateError
 from striate.train import recipe, train
 from striate.train.events import Listener, State
 from striate.train.hooks.watch import score
+from striate.train.recipe import heeded
 from striate.train.signals import Interrupted
+from striate.tune.combine import choose
 from striate.tune.space import Axis
 
 if TYPE_CHECKING:
@@ -37,11 +39,11 @@ def run_trial(
     """Train with the values that `trial` chooses; returns what its best epoch is judged by."""
     from optuna import TrialPruned
 
-    chosen = {name: axis.suggest(name, trial) for name, axis in axes.items()}
+    chosen = choose(settings, axes, lambda name, axis: axis.suggest(name, trial))
     folder = output / "trials" / str(trial.number)
     trial.set_user_attr("run", str(folder))
     try:
-        asked = recipe({**settings, **chosen})
+        asked = heeded(recipe({**settings, **chosen}, asked=()))
         run = train(asked, folder, [_Reporter(trial, asked.monitor), *listeners], report=False)
         value = _value(run.model().metrics, asked.monitor)
         if not isfinite(value):
