@@ -179,6 +179,25 @@ def test_a_listener_of_the_first_rank_stops_all(processes, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_rate_set_at_a_step_is_that_of_all_ranks(tmp_path):
+    program = tmp_path / "slows.py"
+    program.write_text(
+        "import sys; from striate.train import recipe, train\n"
+        "class Slows:\n"
+        "    def on_step(self, state):\n"
+        "        state.rate = 0.5 ** state.step\n"
+        f"fields = {{'data': 'digits', 'model': {NET!r}, 'epochs': 2, 'augment': 'none', 'precision': 'fp32'}}\n"
+        "train(recipe(fields), sys.argv[1], [Slows()], report=False)\n"
+    )
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    for folder, head in (("one", []), ("two", torchrun)):
+        command = [sys.executable, *head, str(program), str(tmp_path / folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+    assert_same_metrics(Run.open(tmp_path / "one"), Run.open(tmp_path / "two"))
+
+
+@pytest.mark.slow
 def test_torchrun_restarts_from_the_last_state(processes, tmp_path):
     """Killed and started again by torchrun, the run ends as the one that nobody disturbed, to the bit."""
 

@@ -138,6 +138,8 @@ def test_a_changed_setting_is_shown_and_refused_unless_allowed(tmp_path):
         resume(run.folder, epochs=3, init="zeros", allow_changes=True)
     with pytest.raises(UsageError, match="keeps what it began with: its --model"):
         resume(run.folder, epochs=3, model="lenet5", allow_changes=True)
+    with pytest.raises(UsageError, match="keeps what it began with: its --resize is squash"):
+        resume(run.folder, epochs=3, resize="pad", allow_changes=True)
 
 
 def test_another_optimiser_has_its_own_rate_and_decay(tmp_path):
