@@ -147,7 +147,7 @@ def test_evidence_is_cut_from_the_images_it_names(plain):
 def test_bad_requests(plain, images):
     with pytest.raises(UsageError, match="no images to look at"):
         strongest(plain, [])
-    with pytest.raises(UsageError, match="it has no places to project from"):
+    with pytest.raises(UsageError, match="it has no width and height"):
         strongest(plain, [images], "fc")
     with pytest.raises(UsageError, match="no layer 'conv9'"):
         strongest(plain, [images], "conv9")

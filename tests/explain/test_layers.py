@@ -36,7 +36,7 @@ def test_zoo(name, layer):
         ("resnet18", "layer4", ["relu", "layer1", "layer2", "layer3", "layer4"]),
         ("googlenet", "inception5b", ["conv1", "conv3", "inception3b", "inception4e", "inception5b"]),
         ("mobilenet_v2", "features", ["features.1", "features.3", "features.6", "features.13", "features"]),
-        ("vit_b_16", "conv_proj", ["conv_proj"]),
+        ("vit_b_16", "encoder.layers.encoder_layer_11.ln_1", ["encoder"]),
     ],
 )
 def test_torchvision(name, layer, stages):

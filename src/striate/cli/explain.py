@@ -15,7 +15,10 @@ def explain(
         list[Path] | None, typer.Argument(metavar="FILE", help="images", show_default=False)
     ] = None,
     method: Annotated[
-        list[str] | None, typer.Option("-m", "--method", metavar="M", help="what to show; may be repeated")
+        list[str] | None,
+        typer.Option(
+            "-m", "--method", metavar="M", help="what to show; may be repeated; `all`: every heat map"
+        ),
     ] = None,
     target: Annotated[
         str | None,
@@ -56,7 +59,8 @@ def explain(
     subject = Subject(
         model.module, model.classes, model.preprocess.normalise, model.input_shape, model.several
     )
-    methods = list(METHODS) if method == ["all"] else method or ["grad-cam"]
+    asked = method or ["grad-cam"]
+    methods = list(dict.fromkeys(m for word in asked for m in (METHODS if word == "all" else [word])))
     images = [(file, model.preprocess.read(file)) for file in files or []]
     views = look(subject, methods, images, data, target, layer, opacity)
     where = output or (run if run.is_dir() else run.parent) / "explain"

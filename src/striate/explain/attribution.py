@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from striate.errors import UsageError, nearest
 from striate.explain.cam import grad_cam, grad_cam_pp, layer_cam, score_cam
 from striate.explain.gradients import guided_backprop, integrated_gradients, saliency, smoothgrad
-from striate.explain.layers import last_maps
+from striate.explain.layers import choose
 from striate.explain.occlude import occlusion
 from striate.explain.probe import Target, asked, images_of, predict
 
@@ -83,8 +83,8 @@ def attribute(
         images = images_of(net, x)
         _, targets = predict(net, images, target)
     if chosen.of_layer:
-        layer = layer or last_maps(module, x)
-        options["layer"] = layer
+        options["layer"] = where = choose(module, x, layer, targets)
+        layer = layer or where.path
     raw = chosen.run(module, x, targets, **options).detach()
     return Attribution(method, layer, targets, raw, _heat(raw, images))
 

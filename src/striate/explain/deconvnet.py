@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from striate.anatomy import anatomy
 from striate.errors import StriateError, UsageError
-from striate.explain.layers import is_maps, last_maps
-from striate.explain.probe import asked, hooked, images_of, logits_of, record
+from striate.explain.layers import Maps, choose, layout_at
+from striate.explain.places import Layout
+from striate.explain.probe import asked, hooked, images_of, logits_of, record, slope
 from striate.explain.rectify import Rectified
 
 CHUNK = 16  # images a projection pass
@@ -27,13 +28,16 @@ def project(module: nn.Module, x: Tensor, layer: str, channels: Tensor, places: 
 
     (n, c, h, w), (n,), (n, 2) as (row, column) -> (n, c, h, w)
     """
-    with asked(module) as net, Rectified():
+    layout = layout_at(module, x, layer)
+    with asked(module) as net, Rectified(net):
         x = images_of(net, x)
         parts = zip(x.split(CHUNK), channels.split(CHUNK), places.split(CHUNK), strict=True)
-        return torch.cat([_project(net, part, layer, k, at) for part, k, at in parts])
+        return torch.cat([_project(net, part, layer, layout, k, at) for part, k, at in parts])
 
 
-def _project(net: nn.Module, x: Tensor, layer: str, channels: Tensor, places: Tensor) -> Tensor:
+def _project(
+    net: nn.Module, x: Tensor, layer: str, layout: Layout, channels: Tensor, places: Tensor
+) -> Tensor:
     leaf, kept = x.detach().requires_grad_(), {}
 
     def keep(path: str, output: Tensor) -> Tensor:
@@ -42,13 +46,11 @@ def _project(net: nn.Module, x: Tensor, layer: str, channels: Tensor, places: Te
 
     with hooked(net, [layer], keep):
         logits_of(net, leaf.clone())
-    if layer not in kept:
-        raise UsageError(f"layer {layer} is never called")
-    output, rows = kept[layer], torch.arange(len(x))
-    seed = torch.zeros_like(output)
-    at = (rows, channels, places[:, 0], places[:, 1])
-    seed[at] = output.detach()[at]
-    return torch.autograd.grad(output, leaf, seed, materialize_grads=True)[0]
+    maps = layout.maps(kept[layer])
+    seed = torch.zeros_like(maps)
+    at = (torch.arange(len(x)), channels, places[:, 0], places[:, 1])
+    seed[at] = maps.detach()[at]
+    return slope(maps, leaf, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,15 @@ def strongest(
     An image counts once for a channel, at its highest place. Fewer than k images leave a shorter list.
     """
     values: Tensor | None = None
+    where: Maps | None = None
     images, places, seen = torch.empty(0), torch.empty(0), 0
     with asked(module) as net, torch.no_grad():
         for batch in batches:
             x = images_of(net, batch)
-            layer = layer or last_maps(net, x)
-            output = record(net, x, [layer])[layer]
-            if not is_maps(output):
-                raise UsageError(
-                    f"layer {layer} gives {tuple(output.shape)}: it has no places to project from"
-                )
-            top, flat = output.flatten(2).max(2)  # (n, c)
-            place = torch.stack((flat // output.shape[3], flat % output.shape[3]), 2).transpose(0, 1)
+            where = where or choose(net, x, layer)
+            maps = where.layout.maps(record(net, x, [where.path])[where.path])
+            top, flat = maps.flatten(2).max(2)  # (n, c)
+            place = torch.stack((flat // maps.shape[3], flat % maps.shape[3]), 2).transpose(0, 1)
             number = torch.arange(seen, seen + len(x), device=top.device).expand(top.shape[1], -1)
             seen += len(x)
             if values is None:
@@ -94,9 +93,9 @@ def strongest(
             values, order = values.topk(min(k, values.shape[1]), 1)
             images = images.gather(1, order)
             places = places.gather(1, order[:, :, None].expand(-1, -1, 2))
-    if values is None or layer is None:
+    if values is None or where is None:
         raise UsageError("there are no images to look at")
-    return Strongest(layer, values.cpu(), images.cpu(), places.cpu())
+    return Strongest(where.path, values.cpu(), images.cpu(), places.cpu())
 
 
 def boxes(module: nn.Module, shape: tuple[int, int, int], layer: str, places: Tensor) -> list[Box]:

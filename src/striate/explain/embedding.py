@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from striate.errors import UsageError
-from striate.explain.layers import last_maps
+from striate.explain.layers import Maps, choose
 from striate.explain.picture import COLOURS, Panel, Pixels, font, grid
 from striate.explain.probe import asked, images_of, logits_of, record
 
@@ -22,7 +22,7 @@ FEW = 1000  # points
 def embed(module: nn.Module, batches: Iterable[Tensor]) -> Points:
     """What enters the last dense layer, or the mean of the last maps where there is none.    -> (n, d)"""
     rows: list[Tensor] = []
-    maps: str | None = None
+    last: Maps | None = None
     with asked(module) as net, torch.no_grad():
         dense = [m for m in net.modules() if isinstance(m, nn.Linear)]
         for batch in batches:
@@ -30,8 +30,8 @@ def embed(module: nn.Module, batches: Iterable[Tensor]) -> Points:
             if dense:
                 rows.append(_entering(net, x, dense))
             else:
-                maps = maps or last_maps(net, x)
-                rows.append(record(net, x, [maps])[maps].mean((2, 3)))
+                last = last or choose(net, x)
+                rows.append(last.layout.maps(record(net, x, [last.path])[last.path]).mean((2, 3)))
     if not rows:
         raise UsageError("there are no images to embed")
     return torch.cat(rows).float().cpu().numpy()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from striate.errors import UsageError
-from striate.explain.layers import is_maps, stage_layers
+from striate.explain.layers import choose, stage_layers
 from striate.explain.picture import (
     HEAT,
     SIGNED,
@@ -60,15 +60,10 @@ def features(module: nn.Module, x: Tensor, layers: Sequence[str] | None = None) 
 
     Raises UsageError for a layer without maps.
     """
-    paths = [m.path for m in stage_layers(module, x)] if layers is None else list(layers)
+    shown = stage_layers(module, x) if layers is None else [choose(module, x, path) for path in layers]
     with asked(module) as net:
-        found = record(net, images_of(net, x), paths)
-    for path, t in found.items():
-        if not is_maps(t):
-            raise UsageError(
-                f"layer {path} gives {tuple(t.shape)}: it has no width and height to draw a map of"
-            )
-    return found
+        found = record(net, images_of(net, x), [maps.path for maps in shown])
+    return {maps.path: maps.layout.maps(found[maps.path]) for maps in shown}
 
 
 def feature_panels(maps: Mapping[str, Tensor], most: int = MOST) -> list[Panel]:

@@ -7,7 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from striate.errors import UsageError
-from striate.explain.probe import Target, asked, each, images_of, logits_of, predict, scores_of, targets_of
+from striate.explain.probe import (
+    Target,
+    asked,
+    each,
+    images_of,
+    logits_of,
+    predict,
+    scores_of,
+    slope,
+    targets_of,
+)
 from striate.explain.rectify import Clipped
 
 CHUNK = 16  # images a backward pass
@@ -24,7 +34,7 @@ def guided_backprop(module: nn.Module, x: Tensor, target: Target = None) -> Tens
 
     Springenberg et al., 2015, arXiv:1412.6806, section 3.4.
     """
-    with asked(module) as net, Clipped():
+    with asked(module) as net, Clipped(net):
         return _gradient(net, images_of(net, x), target)
 
 
@@ -105,6 +115,5 @@ def _gradient(net: nn.Module, x: Tensor, target: Target) -> Tensor:
         leaf = x[i : i + CHUNK].detach().requires_grad_()
         logits = logits_of(net, leaf.clone())  # a first layer may write into its input
         targets = targets_of(logits, None if wanted is None else wanted[i : i + CHUNK])
-        total = scores_of(logits, targets).sum()
-        parts.append(torch.autograd.grad(total, leaf, materialize_grads=True)[0])
+        parts.append(slope(scores_of(logits, targets).sum(), leaf))
     return torch.cat(parts)

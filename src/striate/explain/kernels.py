@@ -124,6 +124,19 @@ def _painted(plane: Tensor, scale: Scale) -> Pixels:
 
 
 def grey(image: Tensor) -> Tensor:
-    """Luma 0.299 R + 0.587 G + 0.114 B.    uint8 (3, h, w) -> (1, h, w)"""
+    """Luma 0.299 R + 0.587 G + 0.114 B; grey stays.    uint8 (3 or 1, h, w) -> (1, h, w)"""
+    if (
+        not isinstance(image, Tensor)
+        or image.dtype != torch.uint8
+        or image.dim() != 3
+        or len(image) not in (1, 3)
+    ):
+        given = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+        raise UsageError(
+            f"expected pixels, uint8 (3, h, w) or (1, h, w), got {given}",
+            "a file: grey(Preprocess((h, w)).read(file)), or striate explain RUN FILE -m kernels",
+        )
+    if len(image) == 1:
+        return image
     weights: Any = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     return (image * weights).sum(0, keepdim=True).round().to(torch.uint8)

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from striate.errors import StriateError, UsageError
-from striate.explain.probe import asked, hooked, logits_of, scores_of, targets_of
+from striate.explain.layers import layout_at
+from striate.explain.places import Layout
+from striate.explain.probe import asked, hooked, logits_of, scores_of, slope, targets_of
 
 # brightness, blue against yellow, green against purple: how the three channels of photographs go together
 COLOUR = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]]) / 0.27
@@ -42,14 +44,17 @@ def maximise(
     far = max(1, min(shape[1:]) // 16) if jitter is None else jitter
     with asked(module) as net:
         like = next(net.parameters(), torch.empty(0))
+        layout = None if layer is None else layout_at(net, torch.zeros(1, *shape), layer)
         spectrum = _noise(len(wanted), shape, generator).to(like.device).requires_grad_()
         optimiser = torch.optim.Adam([spectrum], lr=rate)
         for _ in range(steps):
             x = low + (high - low) * _image(spectrum, shape)
             dy, dx = torch.randint(-far, far + 1, (2,), generator=generator).tolist()
-            liking = _liking(net, x.roll((dy, dx), (2, 3)).to(like.dtype), wanted, layer)
-            loss = variation * _variation(x) * len(wanted) - liking.sum()
-            (spectrum.grad,) = torch.autograd.grad(loss, spectrum)
+            liking = _liking(net, x.roll((dy, dx), (2, 3)).to(like.dtype), wanted, layer, layout)
+            roughness = variation * _variation(x) * len(wanted)
+            spectrum.grad = (
+                slope(-liking.sum(), spectrum, keep=True) + torch.autograd.grad(roughness, spectrum)[0]
+            )
             if not spectrum.grad.isfinite().all():
                 raise StriateError("the climb has left the numbers", "try a lower rate")
             optimiser.step()
@@ -73,9 +78,15 @@ def _image(spectrum: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return waves.sigmoid()
 
 
-def _liking(net: nn.Module, x: Tensor, wanted: Sequence[int], layer: str | None) -> Tensor:
+def _liking(
+    net: nn.Module,
+    x: Tensor,
+    wanted: Sequence[int],
+    layer: str | None,
+    layout: Layout | None,
+) -> Tensor:
     """The score of each image's class, or the mean of its channel.    -> (n,)"""
-    if layer is None:
+    if layer is None or layout is None:
         logits = logits_of(net, x)
         return scores_of(logits, targets_of(logits, list(wanted)))
     kept: dict[str, Any] = {}
@@ -86,13 +97,9 @@ def _liking(net: nn.Module, x: Tensor, wanted: Sequence[int], layer: str | None)
 
     with hooked(net, [layer], keep):
         logits_of(net, x)
-    if layer not in kept:
-        raise UsageError(f"layer {layer} is never called")
-    output = kept[layer]
+    output = layout.maps(kept[layer]).mean((2, 3))  # (n, c)
     if not 0 <= min(wanted) <= max(wanted) < output.shape[1]:
         raise UsageError(f"layer {layer} has channels 0 to {output.shape[1] - 1}, got {list(wanted)}")
-    if output.dim() > 2:
-        output = output.flatten(2).mean(2)
     return output[torch.arange(len(x)), list(wanted)]
 
 

@@ -14,7 +14,7 @@ from striate.explain.embedding import embed, neighbour_panels, neighbours, plane
 from striate.explain.filters import feature_panels, features, filter_panel, filters
 from striate.explain.health import health
 from striate.explain.health_chart import health_chart
-from striate.explain.layers import stage_layers
+from striate.explain.layers import layout_at, stage_layers
 from striate.explain.maximisation import maximise
 from striate.explain.picture import Panel, Pixels, grid, sheet, stretch, to_pixels
 from striate.explain.probe import asked, images_of, record
@@ -135,8 +135,9 @@ def climbed_page(
         wanted = [target] if target is not None else list(range(min(CLIMBED, len(subject.classes))))
         names = [subject.classes[k] for k in wanted]
     else:
+        x = torch.zeros(1, *shape)
         with asked(subject.module) as net:
-            found = record(net, images_of(net, torch.zeros(1, *shape)), [layer])[layer]
+            found = layout_at(net, x, layer).maps(record(net, images_of(net, x), [layer])[layer])
         wanted = list(range(min(CLIMBED, found.shape[1])))
         names = [f"{layer}, channel {k}" for k in wanted]
     black, white = (

@@ -7,16 +7,30 @@ place is met like any other.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from striate.diagram.operations import name_of
+from striate.errors import UsageError
 
 RECTIFIERS = {"relu", "relu6", "hardtanh", "threshold", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu"}
 RECTIFIERS |= {"gelu", "silu", "mish", "hardswish", "softplus"}
 
 
-class Clipped(TorchFunctionMode):
+class _Rewired(TorchFunctionMode):
+    """Raises UsageError for a network with parts that torch.jit compiled: their rectifiers can't be reached."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        for name, m in net.named_modules():
+            if isinstance(m, torch.jit.ScriptModule):
+                raise UsageError(
+                    f"torch.jit hides the rectifiers of {name or 'the network'}: nothing can be clipped there",
+                    "pass the network as it was before torch.jit, or use saliency",
+                )
+
+
+class Clipped(_Rewired):
     """While inside, what enters a rectifier from above is clipped at 0 and then passes as its derivative says."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -26,7 +40,7 @@ class Clipped(TorchFunctionMode):
         return out
 
 
-class Rectified(TorchFunctionMode):
+class Rectified(_Rewired):
     """While inside, what enters a rectifier from above is clipped at 0 and passes, whatever went forward."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -12,13 +12,14 @@ from torch import Tensor
 from striate.errors import UsageError, nearest
 from striate.explain import pages
 from striate.explain.attribution import METHODS, Attribution, attribute
+from striate.explain.kernels import KERNELS, grey, kernel_sheet
 from striate.explain.picture import Panel, heat_scale, overlay, sheet, to_pixels
 from striate.explain.probe import layer_at
 from striate.explain.subject import Subject, View
 from striate.files import write_whole
 
 BRIGHTEST = 0.995  # of the pixels of a gradient; the few beyond would leave the others black
-OF_IMAGE = (*METHODS, "features", "deconvnet")
+OF_IMAGE = (*METHODS, "features", "deconvnet", "kernels")
 OF_NETWORK = ("filters", "maximise")
 OF_DATA = ("deconvnet", "embedding", "neighbours", "health")
 NAMES = tuple(dict.fromkeys((*OF_IMAGE, *OF_NETWORK, *OF_DATA)))
@@ -64,6 +65,8 @@ def _of_one(
         yield "features", pages.feature_page(subject, pixels, layer)
     if "deconvnet" in methods:
         yield "deconvnet", pages.projection_page(subject, pixels, layer)
+    if "kernels" in methods:
+        yield "kernels", View(kernel_sheet(grey(pixels)), {"kernels": list(KERNELS)})
 
 
 def _page(
@@ -99,7 +102,7 @@ def _checked(
     for method in methods:
         if method not in NAMES:
             raise UsageError(
-                f"unknown method {method!r}", nearest(method, NAMES) or f"one of {', '.join(NAMES)}"
+                f"unknown method {method!r}", nearest(method, NAMES) or f"one of all, {', '.join(NAMES)}"
             )
         if not images and method in OF_IMAGE and method not in OF_DATA:
             raise UsageError(f"{method} explains images: none was given", "striate explain RUN FILE...")
@@ -112,7 +115,7 @@ def _checked(
     takers = [m for m in methods if m not in METHODS or METHODS[m].of_layer]
     if layer is not None:
         layer_at(subject.module, layer)
-        if not set(takers) - {"embedding", "neighbours", "health"}:
+        if not set(takers) - {"kernels", "embedding", "neighbours", "health"}:
             raise UsageError(f"no method asked for looks at a layer: {', '.join(methods)}")
     return subject.class_number(target)
 
