@@ -11,9 +11,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ship,tune,track]'
 	touch $@
 
-# torchvision and timm are oracles of the tests only. Their own requirements would pull CUDA builds of torch.
+# These are oracles of the tests only. Their own requirements would pull CUDA builds of torch.
 $(VENV)/.oracles: $(STAMP)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps torchvision timm
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps torchvision timm captum grad-cam ttach
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt huggingface_hub
 	touch $@
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from striate.cli import main
+from striate.explain import METHODS
 
 NET = "INPUT(8,8,1) => CONV(4,3) => RELU => POOL => CONV(4,3) => RELU => FC"
 
@@ -50,6 +51,16 @@ def test_methods_class_layer_folder_and_arrays(run, digit, capsys, tmp_path):
     assert made["target"] == "7"
     with np.load(made["arrays"]) as arrays:
         assert arrays["layer-cam.raw"].shape == (8, 8)
+
+
+def test_all_heat_maps_beside_other_pictures(run, digit, capsys, tmp_path):
+    words = ["-m", "all", "-m", "deconvnet", "-m", "kernels", "-m", "grad-cam", "-o", tmp_path / "out"]
+    made = told(capsys, "explain", run, digit, *words, "--save-npz")
+    names = ["digit-methods.png", "digit-deconvnet.png", "digit-kernels.png"]
+    assert [Path(facts["picture"]).name for facts in made] == names
+    with np.load(made[0]["arrays"]) as arrays:
+        assert {name.split(".")[0] for name in arrays} == {"image", *METHODS}
+    assert "sobel x" in made[2]["kernels"]
 
 
 @pytest.mark.parametrize(

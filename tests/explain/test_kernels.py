@@ -84,6 +84,20 @@ def test_the_sheet_shows_both(photograph):
         kernels.kernel_sheet(photograph)
 
 
+@pytest.mark.parametrize(
+    "given", ["my.jpg", np.zeros((4, 4, 3), np.uint8), torch.zeros(3, 4, 4), torch.zeros(4, 4)]
+)
+def test_what_is_no_picture_of_pixels(given):
+    with pytest.raises(UsageError, match="expected pixels, uint8") as caught:
+        kernels.grey(given)
+    assert "-m kernels" in caught.value.hint
+
+
+def test_grey_stays_grey(photograph):
+    grey = kernels.grey(photograph)
+    assert torch.equal(kernels.grey(grey), grey)
+
+
 def test_an_unknown_kernel():
     with pytest.raises(UsageError, match="unknown kernel 'sobelx'") as caught:
         kernels.kernel("sobelx")

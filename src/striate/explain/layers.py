@@ -186,6 +186,8 @@ def _slopes(score: Tensor, outputs: Sequence[Tensor]) -> list[Any]:
 def _no_maps(net: nn.Module) -> str:
     if any(isinstance(m, torch.jit.ScriptModule) for m in net.modules()):
         return f"{type(net).__name__} has parts that torch.jit compiled, which hides their layers"
+    if any(isinstance(m, nn.Conv2d) for m in net.modules()):
+        return f"{type(net).__name__} has no layer with maps: where its values belong in the image can't be followed"
     return f"{type(net).__name__} has no layer with maps: it isn't convolutional"
 
 

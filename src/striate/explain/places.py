@@ -172,10 +172,7 @@ def _moved(
     func: Any, name: str, args: Any, kwargs: Any, given: dict[int, Places | None], result: Tensor
 ) -> Sequence[Places]:
     """The same operation on the places themselves."""
-    known = {i: p for i, p in given.items() if p}
-    same = dict(zip(known, _on_one_grid([*known.values()]), strict=False))
-    if not same:
-        return []
+    same = _finest({i: p for i, p in given.items() if p})
     grid, pair = next(iter(same.values())).grid, any(p.pair for p in same.values())
     first, *_ = given
 
@@ -244,11 +241,9 @@ def _product(a: Places | None, b: Places | None, result: Tensor) -> Places | Non
     return replace(columns, at=columns.at.expand(result.shape))
 
 
-def _together(known: list[Places], result: Tensor) -> Places | None:
+def _together(known: list[Places], result: Tensor) -> Places:
     """Values that meet element by element are where they all are; those without a place don't count."""
-    known = _on_one_grid(known)
-    if not known:
-        return None
+    known = list(_finest(dict(enumerate(known))).values())
     low, high = _ends(torch.stack(torch.broadcast_tensors(*(_lean(p.at) for p in known))), [0])
     at = torch.where(low == high, high, NOWHERE)[0]
     return Places(at.expand(result.shape), known[0].grid, any(p.pair for p in known))
@@ -296,11 +291,12 @@ def _spacing(line: Tensor, side: int) -> int | None:
     return step if len(line) and line[0] < step and torch.equal(line - line[0], even[: len(line)]) else None
 
 
-def _on_one_grid(known: list[Places]) -> list[Places]:
-    """Places on a common grid; none where there isn't any."""
-    if len({p.grid for p in known}) > 1:
-        known = [_thinned(p) for p in known]
-    return known if len({p.grid for p in known}) == 1 else []
+def _finest(known: dict[int, Places]) -> dict[int, Places]:
+    """Of places on grids that differ, those on the finest: what comes from afar doesn't say where a value is."""
+    if len({p.grid for p in known.values()}) > 1:
+        known = {i: _thinned(p) for i, p in known.items()}
+    finest = max((p.grid for p in known.values()), key=math.prod)
+    return {i: p for i, p in known.items() if p.grid == finest}
 
 
 def _ends(at: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:
