@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from striate.errors import UsageError
 from striate.explain import grad_cam, guided_backprop, integrated_gradients, saliency
 from striate.explain.layers import Maps, choose
 from striate.explain.probe import layer_at
@@ -92,17 +93,21 @@ def peers_map(net: nn.Module, x: torch.Tensor, maps: Maps, target: int) -> torch
 
 
 def compared(name: str) -> Maps:
-    """Grad-CAM of the layer chosen, held against both peers; raises UsageError where it is refused."""
+    """Grad-CAM of the layer chosen, held against captum's, or pytorch-grad-cam's where captum can't lay out maps.
+
+    Raises UsageError where it is refused.
+    """
     net = build(name)
     x = images(net, name)
     maps = choose(net, x, target=1)
     ours = grad_cam(net, x, 1, maps)
     size = float(ours.abs().max())
     assert size > 0
-    torch.testing.assert_close(peers_map(net, x, maps, 1), ours, rtol=1e-3, atol=1e-3 * size)
     if maps.layout.dims == (2, 3):
         theirs = captum.LayerGradCam(net, layer_at(net, maps.path)).attribute(x, 1)[:, 0]
-        torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-3 * size)
+    else:
+        theirs = peers_map(net, x, maps, 1)
+    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-3 * size)
     return maps
 
 
@@ -140,4 +145,8 @@ def test_gradients_are_those_of_captum(plain):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", families())
 def test_every_family(name):
-    compared(name)
+    if name.startswith("timm.tnt_s") and "legacy" not in name:  # it convolves each patch by itself
+        with pytest.raises(UsageError, match="where its values belong in the image can't be followed"):
+            compared(name)
+    else:
+        compared(name)
