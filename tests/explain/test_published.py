@@ -1,6 +1,5 @@
 """Heat maps of other people's networks: those of captum and pytorch-grad-cam at the layer chosen, or refused."""
 
-import re
 import warnings
 
 import pytest
@@ -18,39 +17,51 @@ captum = pytest.importorskip("captum.attr")
 pytorch_grad_cam = pytest.importorskip("pytorch_grad_cam")
 
 
-FIXED = ("gemma4", "qwen3", "samvit")  # their grid is built for one size, 768 or 1024 px unless told
 SMALLER = 224  # divides into their patches and windows
-WORDS = (
-    "atto|femto|pico|nano|tiny|small|base|large|huge|giant|mini|micro|lite|little|wee|pwee|mediumd|betwixt"
+TOO_LARGE = (
+    "deepseek",
+    "gemma4",
+    "legacy_senet154",
+    "mobilenetv5",
+    "nasnetalarge",
+    "pnasnet",
+    "qwen3",
+    "samvit",
 )
-SIZE = re.compile(rf"\d+|_(?:{WORDS}|xs|xxs|s|t|m|l)(?![a-z])")
+SIZES = ("atto", "femto", "pico", "nano", "xxs", "tiny", "xs", "_s", "small", "mini", "18", "50", "")
 
 
-def family(name: str) -> str:
-    """What is left of a name without sizes: depths, widths, pixels."""
-    return SIZE.sub("", name)
+def smallest(names: list[str]) -> str:
+    """The network whose name promises the fewest weights."""
+    return min(names, key=lambda n: (next(i for i, word in enumerate(SIZES) if word in n), len(n), n))
 
 
 def families() -> list[str]:
-    """Of every family of torchvision's and timm's classifiers the one of the shortest name."""
+    """The smallest network of every file of timm's and of torchvision's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        known = [f"timm.{name}" for name in timm.list_models()]
-        known += [f"torchvision.{name}" for name in torchvision.list_models(module=torchvision)]
-    found: dict[str, str] = {}
-    for name in sorted(known, key=lambda n: (len(n), n)):
-        found.setdefault(family(name), name)
-    return sorted(found.values())
+        files = {file: timm.list_models(module=file) for file in timm.list_modules()}
+        known = torchvision.list_models(torchvision)
+        builders = {name: torchvision.get_model_builder(name).__module__ for name in known}
+    found = [
+        f"timm.{smallest(n)}"
+        for names in files.values()
+        if (n := [m for m in names if not m.startswith(TOO_LARGE)])
+    ]
+    found += [
+        f"torchvision.{smallest([name for name in known if builders[name] == file])}"
+        for file in dict.fromkeys(builders.values())
+    ]
+    return sorted(set(found))
 
 
 def build(name: str) -> nn.Module:
     """`torchvision.name` or `timm.name` with drawn weights, also where a fresh network has zeros."""
     library, name = name.split(".")
-    options = {"img_size": SMALLER} if name.startswith(FIXED) else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that are going away, and of slow initial weights
         if library == "timm":
-            net = timm.create_model(name, pretrained=False, **options)
+            net = timm.create_model(name, pretrained=False)
         else:
             net = torchvision.get_model(name, weights=None)
     with torch.no_grad():
