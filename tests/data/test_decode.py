@@ -251,7 +251,7 @@ def test_zero_width() -> None:
         (b"<!doctype html><html>", "HTML"),
         (b"\n <svg xmlns=", "SVG"),
         (b"PK\3\4rest", "ZIP"),
-        (b"P6 1 1 255 abc", "PPM"),
+        (b"P7\nWIDTH 1\n", "no image of a known format"),
         (b"hello world", "no image of a known format"),
     ],
 )

@@ -1,5 +1,6 @@
 """`striate data check|preview|make|download`."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,14 +88,18 @@ def preview(
     """Draw images as the network gets them, beside augmented variants; or one image with its numbers."""
     one_of(split, ("train", "val", "test"), "--split")
     from striate.data import load, sheets
+    from striate.data.files import read_head
+    from striate.data.kinds import HEAD, is_picture, kind
     from striate.data.table import named_columns
-    from striate.data.tree import is_image
+    from striate.data.tree import is_image, told
 
-    single = is_image(source) and Path(source).is_file()
+    single = Path(source).is_file() and (is_image(source) or is_picture(kind(read_head(source, HEAD))))
     if single:
         shown: Any = source
     else:
         found = load(source, columns=named_columns(columns), cache="off")
+        for line in (*told(found.passed), *found.notes):
+            print(visible(line), file=sys.stderr)
         shown = sheets.pick(found, split, image) if image is not None else found
     if single or image is not None:
         picture, numbers = sheets.planes(shown), sheets.values(shown)

@@ -1,5 +1,6 @@
 """`striate predict RUN FILE...`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +30,13 @@ def predict(
     """
     from rich.table import Table
 
+    from striate.data.tree import Folder, told
     from striate.ship.predictor import Unreadable, load_for
 
     answers = list(load_for(run, files, engine).attempts(files, top))
+    for folder in filter(Path.is_dir, files):
+        for line in told(Folder(str(folder)).passed()):
+            print(visible(f"{folder}: {line}"), file=sys.stderr)
     bad = [answer for answer in answers if isinstance(answer, Unreadable)]
     table = Table("file", "label", "probability", "then", box=None, header_style="bold")
     table.columns[2].justify = "right"

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from striate.data.files import MAX_BYTES, read_at
-from striate.data.tree import is_junk
+from striate.data.kinds import HEAD, kind
+from striate.data.tree import Tree, hides
 from striate.errors import DataError
 
 MAX_DIRECTORY = 1 << 27  # bytes of the archive's own list: well over a million names
@@ -42,7 +43,7 @@ class Member(NamedTuple):
     mode: int
 
 
-class Zip:
+class Zip(Tree):
     """A zip archive read in place, as a tree of files; one that is hostile or damaged is refused when it is opened."""
 
     def __init__(self, path: Path) -> None:
@@ -54,41 +55,64 @@ class Zip:
         names: list[str] = []
         folders: set[str] = set()
         numbers = array("q")
+        suspects: list[str] = []
         for member in self._members():
-            if cause := _refused(member):
+            name, cause = inner_path(member.name), _refused(member)
+            if cause:
                 raise DataError(f"{self.root!r}: member {member.name!r} {cause}; the archive is refused")
-            name = member.name.replace("\\", "/")
             if max(member.offset, member.packed, member.size) >= 1 << 62:
                 raise DataError(f"{self.root!r}: can't be read as .zip: {name!r} states impossible numbers")
             numbers.extend((member.offset, member.packed, member.size, member.crc, member.method))
             names.append(name)
+            if member.size > 1 << 20 and member.size > MAX_RATIO * max(1, member.packed):
+                suspects.append(name)
             parent = name.rpartition("/")[0]  # folders needn't be listed
-            while parent and parent not in folders and not is_junk(parent):
+            while parent and parent not in folders and not hides(parent):
                 folders.add(parent)
                 parent = parent.rpartition("/")[0]
         self._infos = np.frombuffer(numbers, np.int64).reshape(-1, 5)
         self._check_places()
         self._folders = sorted(folders)
-        kept = [i for i, name in enumerate(names) if not name.endswith("/") and not is_junk(name)]
+        kept = [i for i, name in enumerate(names) if name and not name.endswith("/")]
         kept.sort(key=names.__getitem__)
         self._at = {names[i]: i for i in kept}
-        if len(self._at) < len(kept) or len({n.casefold() for n in self._at}) < len(kept):
-            raise DataError(
-                f"{self.root!r}: two members have the same name but for case; the archive is refused"
-            )
+        self._files = [name for name in self._at if not hides(name)]
+        self._hidden = [name for name in self._at if hides(name)]
+        self._check_names(len(kept))
+        for name in suspects:  # blank scans and monotonous text shrink as much as a bomb
+            if kind(self.head(name)) == "unknown":
+                size = int(self._infos[self._at[name], 2])
+                raise DataError(
+                    f"{self.root!r}: member {name!r} states {size:,} bytes, over {MAX_RATIO} times what is packed, "
+                    "of nothing known: a decompression bomb; the archive is refused"
+                )
 
     def __del__(self) -> None:
         if hasattr(self, "_fd"):
             os.close(self._fd)
 
     def files(self) -> list[str]:
-        return list(self._at)
+        return self._files
+
+    def hidden(self) -> list[str]:
+        return self._hidden
 
     def folders(self) -> list[str]:
         return self._folders
 
     def has(self, path: str) -> bool:
         return path in self._at
+
+    def head(self, path: str) -> bytes:
+        offset, packed, _, _, method = self._infos[self._at[path]].tolist()
+        _, name, extra = LOCAL.unpack(read_at(self._fd, LOCAL.size, offset).ljust(LOCAL.size))
+        data = read_at(self._fd, min(packed, 8 * HEAD), offset + LOCAL.size + name + extra)
+        if method == STORED:
+            return data[:HEAD]
+        try:
+            return zlib.decompressobj(-15).decompress(data, HEAD)
+        except zlib.error as e:
+            raise DataError(f"can't be inflated: {e}") from e
 
     def read(self, path: str) -> bytes:
         """The bytes of one member, as long as stated and with the right checksum; or DataError."""
@@ -127,7 +151,7 @@ class Zip:
                 name_at = at + CENTRAL.size
                 extra = directory[name_at + n_name : name_at + n_name + n_extra]
                 size, packed, offset = _zip64(extra, size, packed, offset)
-                name = directory[name_at : name_at + n_name].decode("utf-8" if flags & 0x800 else "cp437")
+                name = _decoded(directory[name_at : name_at + n_name], flags)
                 yield Member(name, offset + shift, packed, size, crc, method, flags, mode >> 16)
                 at = name_at + n_name + n_extra + n_comment
         except (struct.error, UnicodeDecodeError) as e:
@@ -155,6 +179,14 @@ class Zip:
         if size > end:
             raise DataError(f"{self.root!r}: can't be read as .zip: its list of members is broken")
         return read_at(self._fd, size, end - size), end - size - offset
+
+    def _check_names(self, members: int) -> None:
+        """Two names for one place; folders that differ by case would be one class or two, as the system likes it."""
+        folded = {f"{folder}/{file.casefold()}" for folder, _, file in (n.rpartition("/") for n in self._at)}
+        if len(self._at) < members or len({n.casefold() for n in self._at}) < len(folded):
+            raise DataError(
+                f"{self.root!r}: two members have the same name but for case; the archive is refused"
+            )
 
     def _check_places(self) -> None:
         """Members that share bytes are how a small archive states a size without end."""
@@ -196,6 +228,21 @@ def _refused(member: Member) -> str:
         return "is encrypted"
     if member.method not in (STORED, DEFLATED):
         return f"is packed by method {member.method} (only deflate is read)"
-    if member.size > 1 << 20 and member.size > MAX_RATIO * max(1, member.packed):
-        return f"states {member.size:,} bytes from {member.packed:,}: a decompression bomb"
     return ""
+
+
+def inner_path(name: str) -> str:
+    """A member's name with `/` only, and without what says nothing: `./a//b` is `a/b`."""
+    parts = name.replace("\\", "/").split("/")
+    folder = "/" * (parts[-1] in ("", "."))
+    return "/".join(part for part in parts if part not in ("", ".")) + folder
+
+
+def _decoded(name: bytes, flags: int) -> str:
+    """UTF-8 where the member says so, and where a name can be nothing else: many tools forget to say it."""
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        if flags & 0x800:
+            raise
+        return name.decode("cp437")

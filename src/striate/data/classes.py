@@ -49,6 +49,8 @@ def class_list(
             says.append(f"{some(sorted(missing, key=natural))} missing")
         if says:
             raise DataError(f"{source.name}: the classes of {split} are not those of {of}: {'; '.join(says)}")
+    if not names:
+        raise DataError(f"{source.name}: no images")
     if len(names) < 2:
         raise DataError(f"{source.name}: one class only ({names[0]!r}); telling apart needs two")
     return tuple(names)

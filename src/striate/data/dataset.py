@@ -18,10 +18,10 @@ from striate.data.folder import FileStore
 from striate.data.images import ArrayImages, Images, StoredImages, array_digests
 from striate.data.preprocess import Preprocess
 from striate.data.scan import Scan, scan
-from striate.data.source import Digests, Part, Source, Store, open_source
+from striate.data.source import Digests, Part, Source, Store, open_source, passed_over
 from striate.data.splits import OTHER_DATA, SPLITS, divide, fractions, restore
 from striate.data.statistics import channel_statistics
-from striate.data.tree import natural
+from striate.data.tree import Passed, natural
 from striate.errors import DataError, UsageError, nearest
 
 CACHES = ("off", "ram", "disk")
@@ -41,6 +41,8 @@ class DataSet:
     preprocess: Preprocess
     several: bool = False  # labels an image: float (n, k) of 0 and 1
     skipped: dict[str, str] = field(default_factory=dict)  # id -> why it was left out
+    passed: Passed = field(default_factory=dict)  # kind -> files that were never looked at as images
+    notes: tuple[str, ...] = ()  # what was made of the source, where that isn't plain
     cache: str = ""  # where decoded images are kept, and how much room they may take
 
     @property
@@ -113,7 +115,9 @@ def load(
         prepare = replace(prepare, mean=mean, std=std)
     three = images["train"], images["val"], images["test"]
     kept = "; ".join(c.note for c in caches.values() if c is not None)
-    found = DataSet(opened.name, names, *three, prepare, opened.several, skipped, kept)
+    found = DataSet(
+        opened.name, names, *three, prepare, opened.several, skipped, passed_over(opened), opened.notes, kept
+    )
     if splits:
         _compare(found, splits)
     return found

@@ -5,13 +5,12 @@ EXIF in PNG). Transparent pixels are laid over white; 16-bit values are scaled t
 frame is taken; colour profiles are ignored.
 """
 
-import io
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.header import Header, complete, header
+from striate.data.header import Header, complete, header, opened
 from striate.data.source import Pixels
 from striate.errors import DataError
 
@@ -54,10 +53,10 @@ def _shrink(head: Header, side: int) -> int:
 
 
 def _pillow(data: bytes, head: Header, channels: int) -> Pixels:
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with Image.open(io.BytesIO(data), formats=[head.format]) as image:
+        with opened(data, head.format) as image:
             image.load()
             try:
                 upright = ImageOps.exif_transpose(image)

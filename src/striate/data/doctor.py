@@ -15,10 +15,10 @@ from striate.data.arrays import ArrayStore
 from striate.data.classes import present, some
 from striate.data.decode import decode
 from striate.data.folder import FileStore
-from striate.data.header import Header, header
+from striate.data.header import Header, header, opened
 from striate.data.near import THUMB, near_pairs
 from striate.data.source import Part, Pixels, Source, open_source
-from striate.data.tree import natural
+from striate.data.tree import Passed, natural, told
 from striate.errors import DataError
 
 TINY = 16  # pixels of the shorter side
@@ -28,6 +28,7 @@ IMBALANCE = 10  # times as many images in the largest class as in the smallest
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "BMP": (".bmp",),
     "GIF": (".gif",), "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "AVIF": (".avif",), "HEIC": (".heic", ".heif", ".hif"),
 }  # fmt: skip
 
 
@@ -48,6 +49,8 @@ class Report:
     classes: dict[str, int]  # images of each
     splits: dict[str, int]
     problems: list[Problem] = field(default_factory=list)
+    passed: Passed = field(default_factory=dict)  # files that are no images, or in no row of the table
+    notes: tuple[str, ...] = ()  # what was made of the source, where that isn't plain
 
     @property
     def ok(self) -> bool:
@@ -55,7 +58,14 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         problems = [{"kind": p.kind, "says": p.says, "files": list(p.files)} for p in self.problems]
-        return {"images": self.images, "classes": self.classes, "splits": self.splits, "problems": problems}
+        return {
+            "images": self.images,
+            "classes": self.classes,
+            "splits": self.splits,
+            "problems": problems,
+            "passed_over": [{"kind": kind, "files": list(files)} for kind, files in self.passed.items()],
+            "notes": list(self.notes),
+        }
 
     def lines(self, files: int = 5, most: int = 10) -> list[str]:
         """A sentence, then a line a problem with its first `files`; of each kind `most`, then how many more.
@@ -66,12 +76,12 @@ class Report:
         for p in self.problems:
             of_kind[p.kind].append(p)
         n, k = len(self.problems), len(self.classes)
-        told = f"{n} problem{'s' * (n > 1)}" if n else "no problem found"
-        lines = [f"{self.images:,} images of {k} classes: {told}"]
+        result = f"{n} problem{'s' * (n > 1)}" if n else "no problem found"
+        lines = [f"{self.images:,} images of {k} classes: {result}"]
         for kind, found in of_kind.items():
             lines += [f"{kind}: {p.says}" + f": {some(p.files, files)}" * bool(p.files) for p in found[:most]]
             lines += [f"{kind}: {len(found) - most} more like these"] if len(found) > most else []
-        return lines
+        return [*lines, *told(self.passed), *self.notes]
 
 
 @dataclass
@@ -111,8 +121,8 @@ def check(
         found += [Problem(kind, says, files)] if files else []
     good = [s for s in seen if not s.fault]
     found += _exact(good) + (_alike(good) if near else [])
-    counts = _counts(opened.parts.values())
-    return Report(len(seen), counts, {s: len(p) for s, p in opened.parts.items()}, found)
+    counts, splits = _counts(opened.parts.values()), {s: len(p) for s, p in opened.parts.items()}
+    return Report(len(seen), counts, splits, found, opened.passed, opened.notes)
 
 
 NOTES = {
@@ -168,7 +178,8 @@ def _judge(look: Look, pixels: Pixels, content: bytes, head: Header | None = Non
     look.size = (head.height, head.width) if head else (pixels.shape[0], pixels.shape[1])
     look.digest = blake2b(content, digest_size=16).digest()
     notes = []
-    if head and os.path.splitext(look.name)[1].lower() not in SUFFIXES[head.format]:
+    suffix = os.path.splitext(look.name)[1].lower()
+    if head and suffix and suffix not in SUFFIXES[head.format]:
         notes.append(("wrong-extension", head.format))
     if head and orientation(content, head) not in (0, 1):
         notes.append(("exif-rotated", ""))
@@ -190,12 +201,8 @@ def orientation(data: bytes, head: Header) -> int:
     """The EXIF orientation, 1 to 8; 0 where there is none or it can't be read."""
     if head.format == "JPEG" and b"Exif\0\0" not in data[: head.body]:
         return 0
-    import io
-
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(data), formats=[head.format]) as image:
+        with opened(data, head.format) as image:
             return int(image.getexif().get(0x0112, 0))
     except Exception:  # whatever Pillow says: it can't be read
         return 0
@@ -219,6 +226,9 @@ def _structure(source: Source) -> list[Problem]:
         found.append(Problem("empty-class", f"class folders without an image in {split}", folders))
     if source.stray:
         found.append(Problem("stray", "images that lie in no class folder", source.stray))
+    if both := _two_levels(source):
+        says = "every class folder holds the same folders: is the class the outer or the inner one?"
+        found.append(Problem("class-level", says, both))
     found += _class_names(sorted(main, key=natural))
     counts = _counts(source.parts.values())
     if counts and min(counts.values()) * IMBALANCE < max(counts.values()):
@@ -226,6 +236,19 @@ def _structure(source: Source) -> list[Problem]:
         says = f"less than a tenth of the {max(counts.values())} images of {max(counts, key=lambda c: counts[c])!r}"
         found.append(Problem("imbalance", says, few))
     return found
+
+
+def _two_levels(source: Source) -> tuple[str, ...]:
+    """The folders that lie in every class folder, where those are two or more and nothing else lies there."""
+    inner: dict[str, set[str]] = defaultdict(set)
+    for split, part in source.parts.items() if source.folders else ():
+        depth = 1 if split == "all" else 2
+        for path, label in zip(part.ids, part.targets, strict=True):
+            below = path.split("/")[depth:]
+            inner[str(label)].add(below[0] if len(below) > 1 else "")
+    same = len(inner) > 1 and len(set(map(frozenset, inner.values()))) == 1
+    names = next(iter(inner.values())) if same else set()
+    return tuple(sorted(names, key=natural)) if len(names) > 1 and "" not in names else ()
 
 
 def _class_names(names: list[str]) -> list[Problem]:

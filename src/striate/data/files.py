@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+from io import FileIO
 from pathlib import Path
 
 from striate.errors import DataError
@@ -23,18 +24,30 @@ def home() -> Path:
 
 def read_file(path: str | Path, limit: int = MAX_BYTES) -> bytes:
     """The bytes of a regular file; never blocks on a pipe, a device or an endless file."""
+    with _regular(path) as f:
+        size = os.fstat(f.fileno()).st_size
+        if size > limit:
+            raise DataError(f"{os.fspath(path)!r}: {size:,} bytes, over the limit of {limit:,}")
+        return f.readall() or b""
+
+
+def read_head(path: str | Path, n: int) -> bytes:
+    """The first n bytes of a regular file, of any size."""
+    with _regular(path) as f:
+        return f.read(n) or b""
+
+
+def _regular(path: str | Path) -> FileIO:
     name = os.fspath(path)
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as e:
         raise DataError(f"{name!r}: {getattr(e, 'strerror', None) or e}") from e
-    with os.fdopen(fd, "rb", buffering=0) as f:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise DataError(f"{name!r}: not a regular file")
-        if info.st_size > limit:
-            raise DataError(f"{name!r}: {info.st_size:,} bytes, over the limit of {limit:,}")
-        return f.readall() or b""
+    file = os.fdopen(fd, "rb", buffering=0)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        file.close()
+        raise DataError(f"{name!r}: not a regular file")
+    return file
 
 
 def read_at(fd: int, n: int, offset: int) -> bytes:

@@ -14,7 +14,7 @@ from torch import Tensor
 from striate.data.cache import RamCache, memory
 from striate.data.decode import decode
 from striate.data.source import Indices, Pixels
-from striate.data.tree import Folder, is_image, natural
+from striate.data.tree import Folder, natural
 from striate.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -175,9 +175,7 @@ class ClassFolders:
         if missing := [c for c in names if c not in there]:
             raise DataError(f"{self.root!r}: no folder for class {missing[0]!r}", nearest(missing[0], there))
         self.class_indices = {name: i for i, name in enumerate(names)}
-        self.paths = [
-            p for p in tree.files() if is_image(p) and p.split("/")[0] in self.class_indices and "/" in p
-        ]
+        self.paths = [p for p in tree.images() if p.split("/")[0] in self.class_indices and "/" in p]
         self.labels = np.array([self.class_indices[p.split("/")[0]] for p in self.paths], np.int64)
         self._tree = tree
         if not self.paths:

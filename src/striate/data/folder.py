@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from striate.data.decode import decode
+from striate.data.finder import nfc
 from striate.data.source import Part, Pixels, Source
-from striate.data.tree import Tree, is_image
+from striate.data.tree import Tree, natural, told
 from striate.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ SPLITS = {
     "testing": "test",
 }
 TRAIN = re.compile(r"(?<![a-z])train(ing)?(?![a-z])")  # in the name of a folder that may be a split
+SHARD = re.compile(
+    r"(?:(.*)[^a-z])?(?:part|fold|shard|chunk|batch|split|images?|imgs?|data|set|subset)[-_ ]?[0-9]+", re.I
+)
 LAYOUT = "expected one folder of images for each class, or train/ and val/ or test/ with such folders in them"
 
 
@@ -53,26 +57,27 @@ def from_tree(tree: Tree, name: str) -> Source:
     depth = 1 if split_of else 0
     if not split_of:
         _refuse_hidden_splits(folders, tree.root)
-    images = [p for p in tree.files() if p.startswith(root) and is_image(p)]
+    images = [p for p in tree.images() if p.startswith(root)]
     store = FileStore(tree, images)
     parts: dict[str, list[tuple[int, str]]] = {}  # split -> (row, class)
     stray = []
     for row, path in enumerate(images):
         below = path[len(root) :].split("/")
         if len(below) > depth + 1:
-            parts.setdefault(split_of[below[0]] if split_of else "all", []).append((row, below[depth]))
+            parts.setdefault(split_of[below[0]] if split_of else "all", []).append((row, nfc(below[depth])))
         else:
             stray.append(path[len(root) :])
     if not parts:
         found = f"{len(images)} images but no class folders" if images else "no images"
-        raise DataError(f"{tree.root!r}: {found}", LAYOUT)
+        raise DataError("; ".join((f"{tree.root!r}: {found}", *told(tree.passed()))), LAYOUT)
     if "train" not in parts and "all" not in parts:
         raise DataError(f"{tree.root!r}: no images in train/", LAYOUT)
+    _refuse_shards({c for rows in parts.values() for _, c in rows}, tree.root)
     empty: dict[str, tuple[str, ...]] = {}
     for folder in folders:
         split, _, label = folder.rpartition("/")
         part = split_of.get(split, "") if split_of else "all" * (not split)
-        if part in parts and label not in {c for _, c in parts[part]}:
+        if part in parts and nfc(label) not in {c for _, c in parts[part]}:
             empty[part] = (*empty.get(part, ()), label)
     return Source(
         name,
@@ -80,16 +85,27 @@ def from_tree(tree: Tree, name: str) -> Source:
         folders=True,
         empty=empty,
         stray=tuple(stray),
+        passed=tree.passed(),
     )
 
 
 def has_classes(tree: Tree) -> bool:
-    """Whether images lie in at least two class folders."""
+    """Whether images lie in at least two folders that may be classes."""
     try:
         source = from_tree(tree, "")
     except DataError:
         return False
     return len({t for part in source.parts.values() for t in part.targets}) > 1
+
+
+def is_divided(tree: Tree) -> bool:
+    """Whether the topmost folders are splits."""
+    root = _unwrap(tree)
+    folders = [f[len(root) :] for f in tree.folders() if f.startswith(root) and f + "/" != root]
+    try:
+        return bool(_splits(folders, tree.root))
+    except DataError:
+        return True
 
 
 def _part(store: FileStore, rows: list[tuple[int, str]], cut: int) -> Part:
@@ -127,9 +143,20 @@ def _refuse_hidden_splits(folders: list[str], where: str) -> None:
             )
 
 
+def _refuse_shards(classes: set[str], where: str) -> None:
+    """`part_1/` and `part_2/`, or `fold0/` to `fold4/`, are one data set in portions, not its classes."""
+    matches = [SHARD.fullmatch(name) for name in sorted(classes, key=natural)]
+    if len(matches) > 1 and all(matches) and len({(m[1] or "").lower() for m in matches if m}) == 1:
+        first, second = (m[0] for m in matches[:2] if m)
+        raise DataError(
+            f"{where!r}: {first!r} and {second!r} look like portions of one data set, not like classes",
+            "lay out a folder for each class, or name the columns of a table: --columns path=NAME,label=NAME",
+        )
+
+
 def _unwrap(tree: Tree) -> str:
     """The prefix of a lone folder around everything, as archives often have; `` if there is none."""
-    holding = {p.rpartition("/")[0] for p in tree.files() if is_image(p)}
+    holding = {p.rpartition("/")[0] for p in tree.images()}
     root = ""
     while True:
         top = [f for f in tree.folders() if f.startswith(root) and "/" not in f[len(root) :]]

@@ -7,19 +7,17 @@ before any decoder sees it.
 import io
 import zlib
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
 
+from striate.data.kinds import CONVERT, HEAD, READ, kind
 from striate.errors import DataError
 
 MAX_PIXELS = (
     89_478_485  # Pillow's own line for a suspected decompression bomb; it only warns there, we refuse
 )
 
-KNOWN = {  # refused by name, so that the message says what the file really is
-    b"%PDF": "PDF", b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "EPS", b"SIMPLE": "FITS", b"8BPS": "PSD",
-    b"\xd7\xcd\xc6\x9a": "WMF", b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip", b"\x93NUMPY": "NumPy",
-    b"\x89HDF": "HDF5", b"\x00\x00\x01\x00": "ICO", b"P5": "PGM", b"P6": "PPM",
-    b"\x00\x00\x00\x0cjP": "JPEG 2000", b"\xff\x4f\xff\x51": "JPEG 2000",
-}  # fmt: skip
+ACCEPTED = "accepted are JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, AVIF, HEIC"
 FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 without DHT, JPG, DAC
 STANDALONE = {0x01, *range(0xD0, 0xD8)}  # TEM, RST0..RST7: markers that carry no length
 
@@ -37,28 +35,19 @@ class Header:
 
 
 def sniff(data: bytes) -> str:
-    """The format that the magic bytes name; DataError for one that isn't accepted."""
-    if not data:
+    """The format that the first bytes name; DataError for one that isn't read."""
+    found = kind(data[:HEAD])
+    if found in READ:
+        return found
+    if found == "empty":
         raise DataError("the file is empty")
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data.startswith((b"II*\0", b"MM\0*")):
-        return "TIFF"
-    if data.startswith(b"BM"):
-        return "BMP"
-    accepted = "accepted are JPEG, PNG, WebP, BMP, GIF, TIFF"
-    for magic, name in KNOWN.items():
-        if data.startswith(magic):
-            raise DataError(f"this is a {name} file, not an image of a known format", accepted)
-    if data[:512].lstrip()[:1] == b"<":
-        raise DataError("this is an HTML, XML or SVG text, not an image of a known format", accepted)
-    raise DataError("no image of a known format", accepted)
+    if found in ("unknown", "text"):
+        raise DataError("no image of a known format", ACCEPTED)
+    if "pointer" in found or "," in found:
+        raise DataError(
+            f"this is a {found} text, not an image of a known format", CONVERT.get(found, ACCEPTED)
+        )
+    raise DataError(f"this is a {found} file, not an image of a known format", CONVERT.get(found, ACCEPTED))
 
 
 def header(data: bytes) -> Header:
@@ -83,6 +72,8 @@ def complete(data: bytes, head: Header) -> None:
         raise DataError("the WebP is cut short: it states a greater length")
     if head.format == "PNG":
         _png_chunks(data, head.body)
+    if head.format in ("AVIF", "HEIC"):
+        _boxes(data, head.format)
 
 
 def _jpeg(data: bytes, kind: str) -> Header:
@@ -145,14 +136,46 @@ def _png_chunks(data: bytes, pos: int) -> None:
     raise DataError("the PNG is cut short: no IEND chunk")
 
 
+def _boxes(data: bytes, kind: str) -> None:
+    """Every box is whole (ISO/IEC 14496-12, 4.2); one of length 0 reaches to the end."""
+    pos = 0
+    while pos + 8 <= len(data):
+        size = int.from_bytes(data[pos : pos + 4])
+        size = int.from_bytes(data[pos + 8 : pos + 16]) if size == 1 else size or len(data) - pos
+        pos += max(size, 8)
+    if pos > len(data):
+        raise DataError(f"the {kind} is cut short: it states a greater length")
+
+
 def _other(data: bytes, kind: str) -> Header:
     """The formats that Pillow opens: it reads the header only, until pixels are asked for."""
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+        with opened(data, kind) as image:
             width, height = image.size
             grey = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
+            preview = kind == "TIFF" and _is_preview(image.tag_v2)
+    except DataError:
+        raise
     except Exception as e:  # Pillow raises many kinds; all mean that the header is no good
         raise DataError(f"broken {kind}: {e}") from e
+    if preview:
+        raise DataError("this is a camera raw file, not an image of a known format", CONVERT["camera raw"])
     return Header(kind, width, height, 1 if grey else 3, False)
+
+
+def _is_preview(tags: Any) -> bool:
+    """Cameras write raw files as TIFF: a DNG version, or a thumbnail as the first picture (TIFF 6.0, tag 254)."""
+    return 50706 in tags or bool(tags.get(254, 0) & 1)
+
+
+def opened(data: bytes, kind: str) -> Any:
+    """A Pillow image of a format that `sniff` has found, its pixels not yet decoded."""
+    from PIL import Image
+
+    if kind == "HEIC":
+        if find_spec("pillow_heif") is None:
+            raise DataError("this is a HEIC file, which takes a package more", "pip install 'striate[heic]'")
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind])

@@ -20,7 +20,7 @@ from striate.errors import DataError
 END = 1 << 16  # bytes hashed at each end
 SPAN = 64  # images a thread looks at in one go
 THREADS = 8  # most of them wait for the disk
-DECODED = ("GIF", "TIFF", "BMP")  # rare, and no mark at their end says that they're whole
+DECODED = ("GIF", "TIFF", "BMP", "PPM")  # rare, and no mark at their end says that they're whole
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """What every source of images hands over, and which source a DATA word means."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +13,7 @@ from striate.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:  # for their types only: opening a source doesn't need torch
     from striate.data.preprocess import Preprocess
-    from striate.data.tree import Tree
+    from striate.data.tree import Passed, Tree
 
 Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -76,6 +76,8 @@ class Source:
     folders: bool = False  # classes are folders: every split must have all of them
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)  # split -> class folders without an image
     stray: tuple[str, ...] = ()  # images that belong to no class
+    passed: "Passed" = field(default_factory=dict)  # what is no image, or in no row of the table
+    notes: tuple[str, ...] = ()  # what was made of the source, where that isn't plain
 
 
 def open_source(source: object, columns: Mapping[str, str] | None = None, offline: bool = False) -> Source:
@@ -124,18 +126,29 @@ def open_source(source: object, columns: Mapping[str, str] | None = None, offlin
 
 
 def from_files(tree: "Tree", name: str, columns: Mapping[str, str] | None = None) -> Source:
-    """What a folder or an archive holds: IDX, CIFAR's binary files, one .npz, one .csv, or class folders."""
+    """What a folder or an archive holds: IDX, CIFAR's binary files, one .npz, images in a table, or class folders."""
     from striate.data import arrays, cifar, folder, idx, table
-    from striate.data.tree import is_image
 
     files = tree.files()
-    tables = [f for f in files if f.lower().endswith((".csv", ".tsv"))]
     if idx.is_idx(files):
         return idx.from_tree(tree, name)
     if cifar.which(files):
         return cifar.from_tree(tree, name)
-    if not any(map(is_image, files)) and len(single := [f for f in files if f.lower().endswith(".npz")]) == 1:
+    if not tree.images() and len(single := [f for f in files if f.lower().endswith(".npz")]) == 1:
         return arrays.from_npz(BytesIO(tree.read(single[0])), name)
-    if len(tables) == 1 and (columns or not folder.has_classes(tree)):
-        return table.from_csv(tree, tables[0], name, columns)
+    if found := table.of_images(tree, columns, folder.has_classes(tree), folder.is_divided(tree)):
+        return _with_passed(table.from_csv(tree, found, name, columns), tree, found)
     return folder.from_tree(tree, name)
+
+
+def _with_passed(source: Source, tree: "Tree", table: str) -> Source:
+    """The source of a table, with the files of its tree that aren't in it."""
+    listed = {part.store.name(row) for part in source.parts.values() for row in part.rows.tolist()}
+    others = {kind: tuple(f for f in files if f != table) for kind, files in tree.passed().items()}
+    others["unlisted image"] = tuple(f for f in tree.images() if f not in listed)
+    return replace(source, passed={kind: files for kind, files in others.items() if files})
+
+
+def passed_over(source: Source) -> "Passed":
+    """Every file of the source that is in none of its parts, by kind."""
+    return {**source.passed, **({"stray image": source.stray} if source.stray else {})}

@@ -11,11 +11,13 @@ from striate.data.decode import decode, to_uint8
 from striate.data.files import read_file
 from striate.data.preprocess import Preprocess
 from striate.data.source import Pixels
-from striate.data.tree import Folder, is_image
+from striate.data.tree import Folder, told
 from striate.errors import DataError, UsageError
 
 VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-Picture = str | bytes | Pixels  # a path, encoded bytes, or raw pixels (h, w, c)
+Picture = (
+    str | bytes | Pixels | DataError
+)  # a path, encoded bytes, raw pixels (h, w, c); or why there is none
 
 
 def pictures(source: Any, name: str = "") -> Iterator[tuple[str, Picture]]:
@@ -35,7 +37,10 @@ def pictures(source: Any, name: str = "") -> Iterator[tuple[str, Picture]]:
         yield from _array(np.asarray(source), name or "array")
     elif isinstance(source, Iterable):
         for i, part in enumerate(source):
-            yield from pictures(part, f"{name}[{i}]")
+            try:
+                yield from pictures(part, f"{name}[{i}]")
+            except DataError as error:  # an empty folder, or a video that can't be opened, among other things
+                yield str(part) if isinstance(part, str | Path) else f"{name}[{i}]", error
     else:
         raise UsageError(
             f"no pictures in {type(source).__name__}",
@@ -45,9 +50,9 @@ def pictures(source: Any, name: str = "") -> Iterator[tuple[str, Picture]]:
 
 def _path(path: Path) -> Iterator[tuple[str, Picture]]:
     if path.is_dir():
-        found = [f for f in Folder(str(path)).files() if is_image(f)]
-        if not found:
-            raise DataError(f"{path}: no images in this folder")
+        folder = Folder(str(path))
+        if not (found := folder.images()):
+            raise DataError("; ".join((f"{path}: no images in this folder", *told(folder.passed()))))
         yield from ((str(path / f), str(path / f)) for f in found)
     elif path.suffix.lower() in VIDEO:
         yield from frames(path)
@@ -95,6 +100,8 @@ def frames(video: Path | int) -> Iterator[tuple[str, Pixels]]:
 
 def fitted(picture: Picture, name: str, preprocess: Preprocess) -> Pixels:
     """One picture as the network sees it, cut as in training.    -> uint8 (c, *size)"""
+    if isinstance(picture, DataError):
+        raise picture
     if isinstance(picture, np.ndarray):
         return preprocess.fit(channels(picture, preprocess.channels))
     try:

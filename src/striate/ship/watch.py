@@ -8,7 +8,7 @@ from typing import Any
 
 from striate.data.arrays import channels
 from striate.data.source import Pixels
-from striate.data.tree import Folder, is_image
+from striate.data.tree import Folder
 from striate.errors import DataError
 from striate.ship.predictor import Prediction, Predictor, Unreadable
 from striate.ship.sources import frames
@@ -62,13 +62,12 @@ def _folder(predictor: Predictor, folder: Path, top: int, once: bool) -> Iterato
 def _states(folder: Path) -> dict[str, tuple[int, int]]:
     """Size and time of change of every image."""
     found = {}
-    for name in Folder(str(folder)).files():
-        if is_image(name):
-            try:
-                info = (folder / name).stat()
-            except OSError:  # gone since it was listed
-                continue
-            found[name] = (info.st_size, info.st_mtime_ns)
+    for name in Folder(str(folder)).images():
+        try:
+            info = (folder / name).stat()
+        except OSError:  # gone since it was listed
+            continue
+        found[name] = (info.st_size, info.st_mtime_ns)
     return found
 
 

@@ -316,6 +316,10 @@ def _summarise(run: Run, loop: Loop, model: Model, tested: Evaluation | LabelEva
     }
     if loop.data.skipped:
         summary["skipped"] = loop.data.skipped
+    if loop.data.passed:
+        summary["passed_over"] = {kind: list(files) for kind, files in loop.data.passed.items()}
+    if loop.data.notes:
+        summary["notes"] = list(loop.data.notes)
     if loop.data.cache:
         summary["cache"] = loop.data.cache
     if loop.state.stop:
