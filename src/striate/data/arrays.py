@@ -1,8 +1,7 @@
 """Sources that come as arrays: scikit-learn's digits, `.npz` in Keras' layout, and arrays from Python."""
 
-import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.data.decode import to_uint8
+from striate.data.folder import SPLITS
 from striate.data.source import Part, Pixels, Source, Targets
-from striate.errors import DataError
+from striate.errors import DataError, one_line
 
 if TYPE_CHECKING:
     from striate.data.preprocess import Preprocess
@@ -61,19 +61,20 @@ def digits() -> Source:
 
 def from_arrays(x: npt.ArrayLike, y: npt.ArrayLike, name: str = "arrays") -> Source:
     """Images (n, h, w), (n, h, w, c) or (n, c, h, w) with labels (n,), one-hot (n, k), or several (n, k) of 0 and 1."""
-    (labels,) = without_hot([np.asarray(y)])
-    return _source(name, {"all": array_part(f"{name}/", np.asarray(x), labels)})
+    labels = without_hot({"y": np.asarray(y)})
+    return _source(name, {"all": array_part(f"{name}/", np.asarray(x), labels["y"])})
 
 
 def _source(name: str, parts: dict[str, Part]) -> Source:
-    first = next(iter(parts.values())).targets
-    return Source(name, parts, several=len(first) > 0 and isinstance(first[0], tuple))
+    several = any(len(part) and isinstance(part.targets[0], tuple) for part in parts.values())
+    return Source(name, parts, several=several)
 
 
 def array_part(prefix: str, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Part:
     """Arrays of pixels and labels as one part of a source; `prefix` names them in messages and ids."""
     store = ArrayStore(channels_last(to_uint8(x, f"{prefix}pixels"), prefix), prefix)
-    n = len(store.array)
+    if not (n := len(store.array)):
+        raise DataError(f"{prefix}: no images")
     targets = target_names(y, prefix)
     if len(targets) != n:
         raise DataError(f"{prefix}: {n} images but {len(targets)} labels")
@@ -112,41 +113,94 @@ def target_names(y: npt.NDArray[Any], what: str) -> Targets:
     )
 
 
-def without_hot(labels: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-    """Class numbers (n,) in place of one-hot (n, k), where every row of every split has a single 1."""
-    hot = all(
-        y.ndim == 2 and y.shape[1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all() for y in labels
-    )
-    return [y.argmax(1) for y in labels] if hot else list(labels)
+def without_hot(labels: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Class numbers (n,) in place of one-hot (n, k); the labels of all splits mean the same, or DataError.
+
+    Rows of 0 and 1 are one-hot where every row of every split has a single 1; else they are several labels an image.
+    """
+    hot = {name: y for name, y in labels.items() if y.ndim == 2 and y.shape[1] > 1}
+    if not hot:
+        return dict(labels)
+    name, first = next(iter(hot.items()))
+    k = first.shape[1]
+    if other := next((n for n, y in hot.items() if y.shape[1] != k), ""):
+        raise DataError(f"{name} has {k} columns of labels, {other} has {hot[other].shape[1]}")
+    numbers = {n: y for n, y in labels.items() if n not in hot}
+    if not all(np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all() for y in hot.values()):
+        if numbers:
+            raise DataError(
+                f"{name} has rows of 0 and 1 for {k} labels, but {min(numbers)} has one label an image"
+            )
+        return dict(labels)
+    for other, y in numbers.items():
+        if y.dtype.kind not in "iuf" or not np.isin(y, np.arange(k)).all():
+            raise DataError(f"{name} is one-hot for classes 0 to {k - 1}, but {other} holds other labels")
+    return {n: y.argmax(1) if n in hot else y for n, y in labels.items()}
+
+
+AXES = {"x": "x", "y": "y", "images": "x", "labels": "y"}
+
+
+def key(name: str) -> tuple[str, str] | None:
+    """`x_valid` -> ("x", "val"), `test_labels` -> ("y", "test"), `x` -> ("x", "all"); None for what isn't read."""
+    words = name.lower().split("_")
+    axes = [AXES[word] for word in words if word in AXES]
+    splits = [SPLITS[word] for word in words if word in SPLITS]
+    if len(words) == 1 and words[0] in ("x", "y"):
+        return axes[0], "all"
+    return (axes[0], splits[0]) if (len(axes), len(splits), len(words)) == (1, 1, 2) else None
 
 
 def from_npz(file: Path | BytesIO, name: str) -> Source:
     """`x_train y_train [x_val y_val] [x_test y_test]`, or `x y`; never unpickles."""
     where = f"{name}.npz"
     try:
+        return _of_arrays(*_members(file), name)
+    except DataError as e:
+        raise DataError(f"{where!r}: {e}", e.hint) from e
+
+
+def _members(file: Path | BytesIO) -> tuple[dict[tuple[str, str], npt.NDArray[Any]], tuple[str, ...]]:
+    """The arrays by what they are, and the names of those that nothing is known about."""
+    found: dict[tuple[str, str], npt.NDArray[Any]] = {}
+    names: dict[tuple[str, str], str] = {}
+    others = []
+    try:
         with (
             open(file, "rb") if isinstance(file, Path) else file as raw,
-            np.load(raw, allow_pickle=False) as f,
+            np.load(raw, allow_pickle=False) as members,
         ):
-            found = {k: f[k] for k in f.files if k in KEYS}
-            others = [k for k in f.files if k not in KEYS]
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
-        raise DataError(f"{where!r}: can't be read as .npz: {e}", NPZ) from e
+            for name in members.files:
+                if not (place := key(name)):
+                    others.append(name)
+                    continue
+                if place in names:
+                    raise DataError(
+                        f"{names[place]!r} and {name!r} are both the {place[0]} of {place[1]}", NPZ
+                    )
+                names[place] = name
+                if not isinstance(array := members[name], np.ndarray):
+                    raise DataError(f"{name!r} is no array", NPZ)
+                found[place] = array
+    except DataError:
+        raise
+    except Exception as e:  # numpy and zipfile raise many kinds; all mean that it can't be read
+        raise DataError(f"can't be read as .npz: {one_line(e)}", NPZ) from e
+    return found, tuple(others)
+
+
+def _of_arrays(found: dict[tuple[str, str], npt.NDArray[Any]], others: tuple[str, ...], name: str) -> Source:
+    whole, train = ("x", "all") in found, ("x", "train") in found
+    if whole and any(split != "all" for _, split in found):
+        raise DataError("x and y are all images, but there are splits beside them", NPZ)
+    if not (whole or train):
+        raise DataError(f"no x_train; it holds {', '.join(others) or 'nothing'}", NPZ)
+    labels = without_hot({f"y_{split}": y for (axis, split), y in found.items() if axis == "y"})
     parts = {}
-    names = [k for k in found if k.startswith("y")]
-    found |= zip(names, without_hot([found[k] for k in names]), strict=True)
     for split in ("train", "val", "test", "all"):
-        x, y = (found.get(k if split == "all" else f"{k}_{split}") for k in "xy")
+        x, y = found.get(("x", split)), labels.get(f"y_{split}")
         if (x is None) != (y is None):
-            raise DataError(f"{where!r}: {split} has images or labels, but not both", NPZ)
+            raise DataError(f"{split} has images or labels, but not both", NPZ)
         if x is not None and y is not None:
-            try:
-                parts[split] = array_part(f"{split}/", x, y)
-            except DataError as e:
-                raise DataError(f"{where!r}: {e}", e.hint) from e
-    if "all" not in parts and "train" not in parts:
-        raise DataError(f"{where!r}: no x_train; it holds {', '.join(others) or 'nothing'}", NPZ)
-    return _source(name, parts)
-
-
-KEYS = {"x", "y", *(f"{k}_{split}" for k in "xy" for split in ("train", "val", "test"))}
+            parts[split] = array_part(f"{split}/", x, y)
+    return replace(_source(name, parts), passed={"array": others} if others else {})

@@ -85,7 +85,7 @@ def from_tree(tree: Tree, name: str) -> Source:
         folders=True,
         empty=empty,
         stray=tuple(stray),
-        passed=tree.passed(),
+        passed=dict(tree.passed()),
     )
 
 

@@ -43,11 +43,9 @@ def sniff(data: bytes) -> str:
         raise DataError("the file is empty")
     if found in ("unknown", "text"):
         raise DataError("no image of a known format", ACCEPTED)
-    if "pointer" in found or "," in found:
-        raise DataError(
-            f"this is a {found} text, not an image of a known format", CONVERT.get(found, ACCEPTED)
-        )
-    raise DataError(f"this is a {found} file, not an image of a known format", CONVERT.get(found, ACCEPTED))
+    noun = "text" if found.endswith(("pointer", "SVG")) else "file"
+    way_out = f"; {CONVERT[found]}" if found in CONVERT else ""
+    raise DataError(f"this is a {found} {noun}, not an image of a known format{way_out}", ACCEPTED)
 
 
 def header(data: bytes) -> Header:
@@ -149,6 +147,8 @@ def _boxes(data: bytes, kind: str) -> None:
 
 def _other(data: bytes, kind: str) -> Header:
     """The formats that Pillow opens: it reads the header only, until pixels are asked for."""
+    from PIL import UnidentifiedImageError
+
     try:
         with opened(data, kind) as image:
             width, height = image.size
@@ -156,10 +156,12 @@ def _other(data: bytes, kind: str) -> Header:
             preview = kind == "TIFF" and _is_preview(image.tag_v2)
     except DataError:
         raise
+    except UnidentifiedImageError as e:
+        raise DataError(f"broken {kind}: its header can't be read") from e
     except Exception as e:  # Pillow raises many kinds; all mean that the header is no good
         raise DataError(f"broken {kind}: {e}") from e
     if preview:
-        raise DataError("this is a camera raw file, not an image of a known format", CONVERT["camera raw"])
+        raise DataError(f"this is a camera raw file, not an image of a known format; {CONVERT['camera raw']}")
     return Header(kind, width, height, 1 if grey else 3, False)
 
 
@@ -174,7 +176,7 @@ def opened(data: bytes, kind: str) -> Any:
 
     if kind == "HEIC":
         if find_spec("pillow_heif") is None:
-            raise DataError("this is a HEIC file, which takes a package more", "pip install 'striate[heic]'")
+            raise DataError("this is a HEIC file; to read it: pip install 'striate[heic]'")
         import pillow_heif
 
         pillow_heif.register_heif_opener()

@@ -76,7 +76,9 @@ class Source:
     folders: bool = False  # classes are folders: every split must have all of them
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)  # split -> class folders without an image
     stray: tuple[str, ...] = ()  # images that belong to no class
-    passed: "Passed" = field(default_factory=dict)  # what is no image, or in no row of the table
+    passed: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # what is no image, or in no row of the table
     notes: tuple[str, ...] = ()  # what was made of the source, where that isn't plain
 
 
@@ -131,22 +133,24 @@ def from_files(tree: "Tree", name: str, columns: Mapping[str, str] | None = None
 
     files = tree.files()
     if idx.is_idx(files):
-        return idx.from_tree(tree, name)
+        return _beside(idx.from_tree(tree, name), tree, {f for f in files if idx.NAME.search(f)})
     if cifar.which(files):
-        return cifar.from_tree(tree, name)
+        used = {f for f in files if f.rpartition("/")[2] in cifar.WANTED}
+        return _beside(cifar.from_tree(tree, name), tree, used)
     if not tree.images() and len(single := [f for f in files if f.lower().endswith(".npz")]) == 1:
-        return arrays.from_npz(BytesIO(tree.read(single[0])), name)
+        return _beside(arrays.from_npz(BytesIO(tree.read(single[0])), name), tree, set(single))
     if found := table.of_images(tree, columns, folder.has_classes(tree), folder.is_divided(tree)):
-        return _with_passed(table.from_csv(tree, found, name, columns), tree, found)
+        source = table.from_csv(tree, found, name, columns)
+        listed = {part.store.name(row) for part in source.parts.values() for row in part.rows.tolist()}
+        return _beside(source, tree, listed | {found})
     return folder.from_tree(tree, name)
 
 
-def _with_passed(source: Source, tree: "Tree", table: str) -> Source:
-    """The source of a table, with the files of its tree that aren't in it."""
-    listed = {part.store.name(row) for part in source.parts.values() for row in part.rows.tolist()}
-    others = {kind: tuple(f for f in files if f != table) for kind, files in tree.passed().items()}
-    others["unlisted image"] = tuple(f for f in tree.images() if f not in listed)
-    return replace(source, passed={kind: files for kind, files in others.items() if files})
+def _beside(source: Source, tree: "Tree", used: set[str]) -> Source:
+    """The source, with the files of its tree that it doesn't use."""
+    others = {**tree.passed(), "unlisted image": tuple(tree.images())}
+    unused = {kind: tuple(f for f in files if f not in used) for kind, files in others.items()}
+    return replace(source, passed=source.passed | {kind: files for kind, files in unused.items() if files})
 
 
 def passed_over(source: Source) -> "Passed":
