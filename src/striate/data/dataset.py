@@ -1,8 +1,9 @@
 """`load`: a source divided into train, val and test, with one class list and one preparation."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from striate.data.images import ArrayImages, Images, StoredImages, array_digests
 from striate.data.preprocess import Preprocess
 from striate.data.scan import Scan, scan
 from striate.data.source import Digests, Part, Source, Store, open_source, passed_over
-from striate.data.splits import OTHER_DATA, SPLITS, divide, fractions, restore
+from striate.data.splits import OTHER_DATA, SHARES, SPLITS, divide, fractions, restore
 from striate.data.statistics import channel_statistics
 from striate.data.tree import Passed, natural
 from striate.errors import DataError, UsageError, nearest
@@ -105,7 +106,8 @@ def load(
     given = given_classes(classes) if classes is not None else list(splits["classes"]) if splits else None
     names = class_list(opened, given, allow_empty)
     prepare = preprocess or _preprocess(opened, scans, img_size, in_chans, resize)
-    parts = restore(opened, splits) if splits else divide(opened, share, seed)
+    parts = restore(opened, splits) if splits else divide(opened, share, seed, partial(_part_digests, scans))
+    notes = opened.notes if splits else (*opened.notes, *_unfilled(opened, parts, share))
     caches = _caches(parts.values(), prepare, scans, cache, cache_limit)
     images = {s: _images(part, names, opened.several, prepare, scans, caches) for s, part in parts.items()}
     if len(images["train"]) == 0:
@@ -116,11 +118,23 @@ def load(
     three = images["train"], images["val"], images["test"]
     kept = "; ".join(c.note for c in caches.values() if c is not None)
     found = DataSet(
-        opened.name, names, *three, prepare, opened.several, skipped, passed_over(opened), opened.notes, kept
+        opened.name, names, *three, prepare, opened.several, skipped, passed_over(opened), notes, kept
     )
     if splits:
         _compare(found, splits)
     return found
+
+
+def _part_digests(scans: Scans, part: Part) -> Digests:
+    return _digests(part.store, scans)[part.rows]
+
+
+def _unfilled(source: Source, parts: Mapping[str, Part], share: Sequence[float] | None) -> Iterator[str]:
+    """The splits that got no image, though they were to have some."""
+    for split, wanted in zip(SPLITS, share or SHARES, strict=True):
+        if wanted and not len(parts[split]):
+            what = "groups" if any(p.groups is not None for p in source.parts.values()) else "images"
+            yield f"{split} is empty: there are too few {what} for {wanted:.0%}"
 
 
 def _scan(source: Source, thorough: bool) -> Scans:

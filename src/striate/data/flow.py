@@ -13,6 +13,7 @@ from torch import Tensor
 
 from striate.data.cache import RamCache, memory
 from striate.data.decode import decode
+from striate.data.scan import digest
 from striate.data.source import Indices, Pixels
 from striate.data.tree import Folder, natural
 from striate.errors import DataError, UsageError, nearest
@@ -195,8 +196,13 @@ class ClassFolders:
         return small.reshape(*size, self.channels).transpose(2, 0, 1)
 
 
-def subset_rows(labels: npt.NDArray[Any], validation: float, subset: str | None) -> Indices:
-    """All rows; or the training or the validation rows of a stratified split that is always the same."""
+def subset_rows(
+    labels: npt.NDArray[Any], validation: float, subset: str | None, names: Sequence[str] | None = None
+) -> Indices:
+    """All rows; or the training or the validation rows of a stratified split that is always the same.
+
+    Where the rows have names, these decide on which side one is, so that few change it as rows are added.
+    """
     from striate.data.splits import stratified
 
     if subset is None:
@@ -205,5 +211,6 @@ def subset_rows(labels: npt.NDArray[Any], validation: float, subset: str | None)
         raise UsageError(f"subset {subset!r}: expected 'training' or 'validation'")
     if not validation:
         raise UsageError(f"subset {subset!r} needs a generator with validation_split")
-    training, held_out = stratified(labels, (1 - validation, validation), seed=0)
+    digests = None if names is None else np.array([digest(os.fsencode(n)) for n in names], np.uint64)
+    training, held_out = stratified(labels, (1 - validation, validation), 0, digests)
     return training if subset == "training" else held_out

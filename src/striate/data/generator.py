@@ -272,7 +272,7 @@ class ImageDataGenerator:
     ) -> DirectoryFlow:
         """Endless batches of the images in class folders; `target_size` is (height, width)."""
         found = ClassFolders(directory, classes, color_mode, interpolation, keep_aspect_ratio, follow_links)
-        rows = subset_rows(found.labels, self.validation_split, subset)
+        rows = subset_rows(found.labels, self.validation_split, subset, found.paths)
         augment = subset != "validation"
         flow = DirectoryFlow(found, target_size, class_mode, self, rows, batch_size, shuffle, seed, augment)
         flow.save = (str(save_to_dir), save_prefix, save_format) if save_to_dir else None
