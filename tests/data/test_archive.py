@@ -1,5 +1,6 @@
 """Zip archives: read without unpacking, equal to the folder, and refused when one member is suspect."""
 
+import io
 import os
 import shutil
 import stat
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from striate.data import load
 from striate.data.archive import Zip
@@ -74,6 +76,15 @@ def test_bomb_by_ratio(tmp_path: Path) -> None:
         Zip(write(tmp_path / "x.zip", ("zeros.png", bytes(5_000_000))))
 
 
+def test_what_shrinks_well_is_no_bomb_where_it_is_something(tmp_path: Path) -> None:
+    scan = io.BytesIO()
+    Image.new("L", (2500, 1800), 255).save(scan, "TIFF")
+    files = [(f"{c}/{i}.tif", scan.getvalue()) for c in "ab" for i in range(3)]
+    archive = write(tmp_path / "x.zip", *files, ("log.txt", b"the same line\n" * 200_000))
+    assert archive.stat().st_size * 100 < len(scan.getvalue())
+    assert load(archive).passed == {"text": ("log.txt",)}
+
+
 def patched(path: Path, member: str, field: int, value: int) -> Path:
     """Overwrites one 4-byte field of the member's entry in the central directory."""
     data = bytearray(path.read_bytes())
@@ -115,6 +126,29 @@ def test_encrypted_and_other_methods(tmp_path: Path) -> None:
 def test_names_that_differ_by_case_only(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="same name but for case"):
         Zip(write(tmp_path / "x.zip", ("a/1.png", b"1"), ("A/1.PNG", b"2")))
+
+
+def test_files_that_differ_by_case_only_lie_beside_each_other(write_folder, tmp_path: Path) -> None:
+    one, other = (p.read_bytes() for p in sorted(write_folder({"a": 2}).rglob("*.png")))
+    archive = Zip(write(tmp_path / "x.zip", ("a/0.jpg", one), ("a/0.JPG", other), ("b/0.jpg", one)))
+    assert archive.files() == ["a/0.JPG", "a/0.jpg", "b/0.jpg"]
+    assert archive.read("a/0.JPG") == other
+    with pytest.raises(DataError, match="same name"):
+        Zip(write(tmp_path / "y.zip", ("a/0.jpg", one), ("./a//0.jpg", other)))
+
+
+def test_dots_that_mean_this_folder(write_folder, tmp_path: Path) -> None:
+    root = write_folder({"a": 3, "b": 3})
+    files = [(f"./{p.relative_to(root)}", p.read_bytes()) for p in sorted(root.rglob("*.png"))]
+    assert load(write(tmp_path / "x.zip", ("./", b""), *files)).splits() == load(root).splits() | {
+        "name": "x"
+    }
+
+
+def test_an_archive_in_an_archive_is_named(write_folder, tmp_path: Path) -> None:
+    inner = pack(write_folder({"a": 3, "b": 3}), tmp_path / "inner.zip").read_bytes()
+    with pytest.raises(DataError, match=r"no images; passed over: 1 ZIP file: 'inner\.zip'"):
+        load(write(tmp_path / "x.zip", ("inner.zip", inner)))
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.99])
@@ -206,6 +240,22 @@ def test_names_in_other_letters(tmp_path: Path) -> None:
     archive = Zip(tmp_path / "x.zip")
     assert archive.files() == ["cat/a.png", "кошка/ф.png"]
     assert archive.read("кошка/ф.png") == b"1"
+
+
+def test_utf8_without_the_flag(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.zip", ("кошка/ф.png", b"1"), ("cat/a.png", b"2"))
+    data = bytearray(path.read_bytes())
+    for magic, at in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        start = -1
+        while (start := data.find(magic, start + 1)) >= 0:
+            data[start + at + 1] &= ~8
+    path.write_bytes(data)
+    assert Zip(path).files() == ["cat/a.png", "кошка/ф.png"]
+    with zipfile.ZipFile(tmp_path / "old.zip", "w") as z:
+        z.writestr("cat/x.png", b"1")
+    old = (tmp_path / "old.zip").read_bytes().replace(b"cat/x.png", b"cat/\x84.png")  # cp437
+    (tmp_path / "old.zip").write_bytes(old)
+    assert Zip(tmp_path / "old.zip").files() == ["cat/ä.png"]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,5 +1,6 @@
 """Arrays in Keras' layout and from Python; numbers that are no pixels are refused."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,112 @@ def test_npz_files_that_are_none(tmp_path: Path) -> None:
     path.write_bytes(b"PK\3\4 nonsense")
     with pytest.raises(DataError, match=r"can't be read as \.npz"):
         load(path)
+
+
+HOT = np.eye(12, dtype=np.uint8)
+LABELS = np.arange(60) % 12
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        (LABELS[:48], HOT[LABELS[48:]]),
+        (HOT[LABELS[:48]], LABELS[48:]),
+        (HOT[LABELS[:48]], LABELS[48:, None].astype(float)),
+        (HOT[LABELS[:48]].astype(bool), HOT[LABELS[48:]].astype(np.float32)),
+    ],
+)
+def test_one_hot_in_one_split_and_numbers_in_another_mean_the_same(
+    tmp_path: Path, train: npt.NDArray[Any], test: npt.NDArray[Any]
+) -> None:
+    np.savez(tmp_path / "d.npz", x_train=X[:48], y_train=train, x_test=X[48:], y_test=test)
+    data = load(tmp_path / "d.npz", split=(1, 0, 0))
+    assert not data.several
+    assert data.classes == tuple(map(str, range(12)))
+    assert data.train.labels.tolist() == LABELS[:48].tolist()
+    assert data.test.labels.tolist() == LABELS[48:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "says"),
+    [
+        (HOT[LABELS[:48]], LABELS[48:] + 1, "y_train is one-hot for classes 0 to 11, but y_test holds other"),
+        (HOT[LABELS[:48]], LABELS[48:].astype(str), "but y_test holds other labels"),
+        (HOT[LABELS[:48]], np.eye(13)[LABELS[48:]], "y_train has 12 columns of labels, y_test has 13"),
+        (1 - HOT[LABELS[:48]], LABELS[48:], "0 and 1 for 12 labels, but y_test has one label an image"),
+    ],
+)
+def test_labels_of_two_meanings_are_refused(tmp_path: Path, train: Any, test: Any, says: str) -> None:
+    np.savez(tmp_path / "d.npz", x_train=X[:48], y_train=train, x_test=X[48:], y_test=test)
+    with pytest.raises(DataError, match=says):
+        load(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize("form", ["{axis}_{split}", "{AXIS}_{Split}", "{split}_{axis}", "{split}_{word}"])
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_arrays_by_the_names_that_splits_have(tmp_path: Path, form: str, val: str) -> None:
+    arrays = {}
+    for split, rows in (("training", slice(40)), (val, slice(40, 50)), ("testing", slice(50, 60))):
+        for axis, word, values in (("x", "images", X), ("y", "labels", Y)):
+            named = form.format(axis=axis, AXIS=axis.upper(), word=word, split=split, Split=split.title())
+            arrays[named] = values[rows]
+    np.savez(tmp_path / "d.npz", **arrays)
+    data = load(tmp_path / "d.npz")
+    assert [len(part) for part in data.parts().values()] == [40, 10, 10]
+    assert (read(data.val) == X[40:50].transpose(0, 3, 1, 2)).all()
+
+
+def test_arrays_that_nobody_reads_are_named_and_two_for_one_place_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x_train=X, y_train=Y, x_dev=X, y_dev=Y)
+    assert load(tmp_path / "d.npz").passed == {"array": ("x_dev", "y_dev")}
+    np.savez(tmp_path / "d.npz", x_train=X, y_train=Y, x_val=X, y_val=Y, x_valid=X, y_valid=Y)
+    with pytest.raises(DataError, match="'x_val' and 'x_valid' are both the x of val"):
+        load(tmp_path / "d.npz")
+    np.savez(tmp_path / "d.npz", x=X, y=Y, x_train=X, y_train=Y)
+    with pytest.raises(DataError, match="there are splits beside them"):
+        load(tmp_path / "d.npz")
+    np.savez(tmp_path / "d.npz", x_train=X[:0], y_train=Y[:0])
+    with pytest.raises(DataError, match="no images"):
+        load(tmp_path / "d.npz")
+
+
+def odd_npz(path: Path, header: bytes = b"", **flags: int) -> None:
+    """An .npz whose first member has another header, or other bytes in the zip's directory."""
+    np.savez(path, x_train=X, y_train=Y)
+    if header:
+        with zipfile.ZipFile(path, "w") as z:
+            z.writestr("x_train.npy", b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+            z.writestr("y_train.npy", b"not an array")
+    data = bytearray(path.read_bytes())
+    for magic, base in ((b"PK\3\4", 0), (b"PK\1\2", 2)):
+        at = data.find(magic)
+        for field, value in flags.items():
+            data[at + base + {"version": 4, "flags": 6, "method": 8}[field]] = value
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"flags": 1},  # encrypted
+        {"method": 99},
+        {"version": 255},
+        {"header": b"[" * 5000},
+        {"header": b"{'descr': '<f8', 'fortran_order': False, 'shape': (2,), 'x': " + b"(" * 4000},
+        {"header": b"\xff\xfe"},
+        {"header": b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 3)}"},
+    ],
+)
+def test_odd_members_end_in_one_line(tmp_path: Path, odd: dict[str, Any]) -> None:
+    odd_npz(tmp_path / "d.npz", **odd)
+    with pytest.raises(DataError, match=r"'d\.npz': can't be read as \.npz: ") as e:
+        load(tmp_path / "d.npz")
+    assert "\n" not in str(e.value)
+    assert len(str(e.value)) < 250
+
+
+def test_a_member_that_is_no_array(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as z:
+        z.writestr("x_train", b"text")
+    with pytest.raises(DataError, match="'x_train' is no array"):
+        load(tmp_path / "d.npz")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from striate.data import load
+from striate.data import check, load
 from striate.data.folder import from_tree, has_classes
 from striate.data.tree import Folder
 from striate.errors import DataError
@@ -59,6 +59,81 @@ def test_junk_is_no_image_and_stray_images_are_known(write_folder) -> None:
     found = source(root)
     assert list(found.parts["all"].ids) == ["a/0.png", "b/0.png"]
     assert found.stray == ("loose.png",)
+
+
+def test_names_hide_no_image_and_what_is_passed_over_is_known_by_kind(write_folder) -> None:
+    root = write_folder({"a": 3, "b": 3})
+    for new in ("1", "1.dat", "1.txt", "photo.2021", ".."):
+        shutil.copy(root / "a/1.png", root / "b" / f"x{new}")
+    for name, data in {
+        "a/notes.txt": b"x", "b/clip.mov": b"\0\0\0\x14ftypqt  ", "a/raw.bin": bytes(9), "a/none": b"",
+        "a/.hidden.png": b"", "a/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg": b"", "#recycle/b/0.png": b"",
+        ".AppleDouble/0.png": b"", "a/Thumbs.db": b"",
+    }.items():  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data or (root / "a/0.png").read_bytes() * (name != "a/none"))
+    data = load(root)
+    found = {i for part in data.parts().values() for i in part.ids}
+    assert found == {f"{c}/{i}.png" for c in "ab" for i in range(3)} | {
+        "b/x1", "b/x1.dat", "b/x1.txt", "b/xphoto.2021", "b/x..",
+    }  # fmt: skip
+    assert data.passed == {
+        "text": ("a/notes.txt",),
+        "video": ("b/clip.mov",),
+        "unknown": ("a/raw.bin",),
+        "empty": ("a/none",),
+        "hidden": (".AppleDouble/0.png", "a/.hidden.png"),
+        "system": ("#recycle/b/0.png", "a/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg", "a/Thumbs.db"),
+    }
+    report = check(root)
+    assert report.passed == data.passed
+    assert "passed over: 3 system files: '#recycle/b/0.png', " in "\n".join(report.lines())
+
+
+def test_a_folder_without_an_image_says_what_is_in_it(write_folder) -> None:
+    root = write_folder({"a": 0, "b": 0})
+    for i in range(5):
+        (root / "a" / f"{i}.avi").write_bytes(b"RIFF\0\0\0\0AVI ")
+    (root / "inner.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(
+        DataError, match=r"no images; .*5 video files: 'a/0.avi', .* and 2 more; .*ZIP file: 'inner.zip'"
+    ):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"part_1": 3, "part_2": 3},
+        {"HAM10000_images_part_1": 3, "HAM10000_images_part_2": 3},
+        {"images_001": 2, "images_002": 2, "images_010": 2},
+        {f"fold{k}/{c}": 2 for k in range(5) for c in "ab"},
+        {"train/Batch 1": 2, "train/Batch 2": 2, "test/Batch 1": 1, "test/Batch 2": 1},
+    ],
+)
+def test_portions_of_a_data_set_are_not_its_classes(write_folder, counts: dict[str, int]) -> None:
+    with pytest.raises(DataError, match="look like portions of one data set, not like classes") as e:
+        load(write_folder(counts))
+    assert "--columns" in e.value.hint
+
+
+@pytest.mark.parametrize("names", [("c0", "c1"), ("0", "1"), ("class_1", "class_2"), ("asset1", "asset2")])
+def test_classes_may_be_numbered(write_folder, names: tuple[str, str]) -> None:
+    assert load(write_folder(dict.fromkeys(names, 4))).classes == names
+
+
+def test_two_levels_that_may_be_the_class_are_a_problem(write_folder) -> None:
+    root = write_folder({f"{site}/{c}": 3 for site in ("north", "south") for c in ("sick", "well")})
+    assert [(p.kind, p.files) for p in check(root, near=False).problems if p.kind == "class-level"] == [
+        ("class-level", ("sick", "well"))
+    ]
+    (root / "north/sick").rename(root / "north/ill")
+    assert not [p for p in check(root, near=False).problems if p.kind == "class-level"]
+
+
+def test_classes_of_composed_and_decomposed_letters_are_the_same(write_folder) -> None:
+    root = write_folder({"train/caf\u00e9": 3, "train/bar": 3, "test/cafe\u0301": 2, "test/bar": 2})
+    assert load(root).classes == ("bar", "caf\u00e9")
 
 
 def test_links_are_followed_but_never_in_a_circle(write_folder, tmp_path: Path) -> None:

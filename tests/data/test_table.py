@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from striate.data import load
+from striate.data.table import named_columns
 from striate.errors import DataError, UsageError
 
 
@@ -185,3 +186,113 @@ def test_folders_of_classes_beside_a_csv_stay_folders(write_folder) -> None:
     root = write_folder({"cat": 6, "dog": 6})
     (root / "notes.csv").write_text("a,b\n1,2\n")
     assert load(root).classes == ("cat", "dog")
+
+
+HEAD = "path,label\n"
+
+
+def test_shards_beside_a_table_take_their_labels_from_it(write_folder) -> None:
+    root = write_folder({"part_1": 6, "part_2": 6})
+    for shard in (1, 2):
+        for i in range(6):
+            (root / f"part_{shard}/{i}.png").rename(root / f"part_{shard}/ISIC_{shard}{i}.png")
+    lines = "".join(f"ISIC_{s}{i},{'ab'[i % 2]}\n" for s in (1, 2) for i in range(6))
+    write(root, "image_id,label\n" + lines)
+    data = load(root)
+    assert data.classes == ("a", "b")
+    assert {i for p in data.parts().values() for i in p.ids} == {
+        f"part_{s}/ISIC_{s}{i}.png" for s in (1, 2) for i in range(6)
+    }
+    assert "12 of 12 file names were completed: 'ISIC_10' is 'part_1/ISIC_10.png'" in data.notes
+    write(root, "image_id,dx\n" + lines)
+    with pytest.raises(DataError, match="no column of labels; there are 'image_id', 'dx'"):
+        load(root)
+    assert load(root, columns={"label": "dx"}).classes == ("a", "b")
+
+
+def test_a_table_of_the_images_counts_more_than_their_folders_and_less_than_splits(write_folder) -> None:
+    root = write_folder({"north": 6, "south": 6})
+    table = "".join(f"{c}/{i}.png,{'ab'[i % 2]}\n" for c in ("north", "south") for i in range(6))
+    write(root, HEAD + table[: table.index("south/3")])
+    data = load(root)
+    assert data.classes == ("a", "b")
+    assert data.passed == {"unlisted image": tuple(f"south/{i}.png" for i in range(3, 6))}
+    (root / "other.csv").write_text(HEAD + table)
+    with pytest.raises(DataError, match="more than one of them lists these images"):
+        load(root)
+    (root / "other.csv").unlink()
+    write(root, HEAD + "north/0.png,a\n")  # some of the images only
+    assert load(root).classes == ("north", "south")
+
+
+def test_paths_are_completed_where_one_image_fits(write_folder) -> None:
+    root = write_folder({"deep/down": 6, "p": 6})
+    for i in range(6):
+        (root / f"deep/down/{i}.png").rename(root / f"deep/down/e\u0301{i}.png")
+    cells = [*(f"\u00e9{i}" for i in range(3)), *(f"down/\u00e9{i}.png" for i in range(3, 6))]
+    cells += [str(root / "p/0.png"), "./p/1", "p\\2.png"]
+    data = load(write(root, HEAD + "".join(f"{cell},{'ab'[i % 2]}\n" for i, cell in enumerate(cells))))
+    ids = {i for p in data.parts().values() for i in p.ids}
+    assert ids == {*(f"deep/down/e\u0301{i}.png" for i in range(6)), *(f"p/{i}.png" for i in range(3))}
+    write(root, HEAD + "e\u03010,a\nq/0.png,b\n")
+    with pytest.raises(DataError, match=r"line 3: no file 'q/0.png'"):  # another folder is another file
+        load(root / "labels.csv")
+    (root / "p/e\u03010.jpg").write_bytes((root / "p/0.png").read_bytes())
+    with pytest.raises(DataError, match=r"line 2: file .* may be 'deep/down/.*' or 'p/.*'"):
+        load(root / "labels.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_as_spreadsheets_write_it(images: Path, encoding: str) -> None:
+    text = "path\tlabel\r\n" + "".join(f"p/{i}.png\t{'äß'[i % 2]}\r\n" for i in range(12))
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    assert load(write(images, mark + text, encoding)).classes == ("ß", "ä")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["B&amp;B", "hotel", "B"], None),
+        (["Smith; John", "hotel"], None),
+        (["cat;dog", "cat", "bird"], {"cat", "dog", "bird"}),
+        (["big;red", "small;blue"], {"big", "red", "small", "blue"}),
+        (["cat|dog", "bird"], {"cat", "dog", "bird"}),
+        (["R&D;x", "x"], {"R&D", "x"}),
+        (["B&amp;B|x", "x"], {"B&amp;B", "x"}),
+    ],
+)
+def test_a_semicolon_parts_labels_only_where_the_others_know_them(
+    images: Path, labels: list[str], expected: set[str] | None
+) -> None:
+    lines = "".join(f"p/{i}.png,{labels[i % len(labels)]}\n" for i in range(12))
+    data = load(write(images, HEAD + lines))
+    assert data.several == (expected is not None)
+    assert set(data.classes) == (expected or set(labels))
+    assert any("several labels an image: " in note for note in data.notes) == data.several
+
+
+def test_what_was_made_of_the_columns_is_told(images: Path) -> None:
+    lines = "".join(f"p/{i}.png,{'ab'[i % 2]},{60 + i},{i % 5}\n" for i in range(12))
+    path = write(images, "file,label,weight,fold\n" + lines)
+    data = load(path)
+    assert data.notes == (
+        "labels.csv: path is column 'file', label is column 'label', weight is column 'weight'",
+        "column 'weight' is what an image counts in the loss; --columns weight= leaves the column out",
+        "column 'fold' divides nothing: no value of it is train, val or test",
+    )
+    assert data.train.weights is not None
+    assert load(path, columns=named_columns("weight=, split=")).train.weights is None
+
+
+@pytest.mark.parametrize("words", [("True", "False"), ("1", "0"), ("yes", "")])
+def test_columns_of_yes_and_no_are_splits(images: Path, words: tuple[str, str]) -> None:
+    yes, no = words
+    lines = (
+        f"p/{i}.png,{'ab'[i % 2]},{yes if i in (8, 9) else no},{yes if i > 9 else no}\n" for i in range(12)
+    )
+    data = load(write(images, "path,label,is_valid,is_test\n" + "".join(lines)))
+    assert [len(part) for part in data.parts().values()] == [8, 2, 2]
+    assert sorted(data.val.ids) == ["p/8.png", "p/9.png"]
+    write(images, "path,label,is_valid\np/0.png,a,1\np/1.png,b,maybe\n")
+    with pytest.raises(DataError, match="line 3: is_valid 'maybe' is neither yes nor no"):
+        load(images / "labels.csv")

@@ -15,7 +15,7 @@ from striate.data.cache import RamCache, memory
 from striate.data.decode import decode
 from striate.data.scan import digest
 from striate.data.source import Indices, Pixels
-from striate.data.tree import Folder, natural
+from striate.data.tree import Folder, Tree, natural
 from striate.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ class Flow(Iterator[Any]):
         if self.save:
             self._write(images, rows)
         targets = self.targets(rows)
-        if targets == "images":
-            return images, images.clone()
-        return (images, *targets) if targets else images
+        if not targets:
+            return images
+        return (images, *(images.clone() if isinstance(t, str) else t for t in targets))
 
     def reset(self) -> None:
         """Starts a new epoch."""
@@ -82,8 +82,8 @@ class Flow(Iterator[Any]):
         """-> float32 (b, c, h, w)"""
         raise NotImplementedError
 
-    def targets(self, rows: Indices) -> Any:
-        """Labels and weights of the rows; the word `images` where the images are the labels."""
+    def targets(self, rows: Indices) -> tuple[Any, ...]:
+        """Labels and weights of the rows, if there are any; the word `images` where the images are the labels."""
         raise NotImplementedError
 
     def _write(self, images: Tensor, rows: Indices) -> None:
@@ -110,22 +110,16 @@ class ArrayFlow(Flow):
     def images(self, rows: Indices) -> Tensor:
         return self._x[torch.from_numpy(rows)].float()
 
-    def targets(self, rows: Indices) -> Any:
+    def targets(self, rows: Indices) -> tuple[Any, ...]:
         return tuple(t[torch.from_numpy(rows)] for t in self._targets)
 
 
-class DirectoryFlow(Flow):
-    """Of image files in class folders; `classes` are the labels of all files, `class_indices` what they mean."""
+class FileFlow(Flow):
+    """Of image files, decoded when first needed."""
 
-    def __init__(
-        self, found: "ClassFolders", target_size: tuple[int, int], class_mode: ClassMode | None, *flow: Any
-    ):
-        if class_mode is not None and class_mode not in CLASS_MODES:
-            raise UsageError(f"unknown class_mode {class_mode!r}", nearest(str(class_mode), CLASS_MODES))
-        self._found, self.target_size, self.class_mode = found, target_size, class_mode
-        self.class_indices, self.num_classes = found.class_indices, len(found.class_indices)
+    def __init__(self, found: "ImageFiles", target_size: tuple[int, int], *flow: Any) -> None:
+        self._found, self.target_size = found, target_size
         super().__init__(*flow)
-        self.classes = found.labels[self._rows]
         self.filenames = [found.paths[r] for r in self._rows]
         self.filepaths = [os.path.join(found.root, p) for p in self.filenames]
         self._cache = RamCache(len(found.paths), (found.channels, *target_size), memory() // 4)
@@ -138,16 +132,60 @@ class DirectoryFlow(Flow):
                 self._cache.put(row, image)
         return torch.from_numpy(out).float()
 
-    def targets(self, rows: Indices) -> Any:
-        labels = torch.from_numpy(self._found.labels[rows])
+
+class DirectoryFlow(FileFlow):
+    """Of image files in class folders; `classes` are the labels of all files, `class_indices` what they mean."""
+
+    def __init__(
+        self, found: "ClassFolders", target_size: tuple[int, int], class_mode: ClassMode | None, *flow: Any
+    ):
+        if class_mode is not None and class_mode not in CLASS_MODES:
+            raise UsageError(f"unknown class_mode {class_mode!r}", nearest(str(class_mode), CLASS_MODES))
+        self._labels, self.class_mode = found.labels, class_mode
+        self.class_indices, self.num_classes = found.class_indices, len(found.class_indices)
+        super().__init__(found, target_size, *flow)
+        self.classes = found.labels[self._rows]
+
+    def targets(self, rows: Indices) -> tuple[Any, ...]:
+        labels = torch.from_numpy(self._labels[rows])
         if self.class_mode == "categorical":
             return (torch.nn.functional.one_hot(labels, self.num_classes).float(),)
         if self.class_mode == "input":
-            return "images"
+            return ("images",)
         return () if self.class_mode is None else (labels.float(),)
 
 
-class ClassFolders:
+class ImageFiles:
+    """Image files by path, and how pixels are made of them."""
+
+    paths: list[str]
+
+    def __init__(self, tree: Tree, colour: str, interpolation: str, keep_aspect_ratio: bool) -> None:
+        if colour not in COLOURS:
+            raise UsageError(
+                f"color_mode {colour!r}: expected 'grayscale' or 'rgb'", nearest(colour, COLOURS)
+            )
+        methods = {m.name.lower(): m for m in Image.Resampling}
+        if interpolation not in methods:
+            raise UsageError(f"unknown interpolation {interpolation!r}", nearest(interpolation, methods))
+        self.tree, self.root, self.channels = tree, tree.root, COLOURS[colour]
+        self._method, self._keep = methods[interpolation], keep_aspect_ratio
+
+    def read(self, row: int, size: tuple[int, int]) -> Pixels:
+        """uint8 (c, h, w)"""
+        try:
+            pixels = decode(self.tree.read(self.paths[row]), self.channels)
+        except DataError as e:
+            raise DataError(f"{self.paths[row]!r}: {e}", e.hint) from e
+        image = Image.fromarray(pixels.squeeze(2) if self.channels == 1 else pixels)
+        (w, h), (th, tw) = image.size, size
+        cw, ch = (min(w, h * tw // th), min(h, w * th // tw)) if self._keep else (w, h)
+        left, top = (w - cw) // 2, (h - ch) // 2
+        small = np.asarray(image.resize((tw, th), self._method, (left, top, left + cw, top + ch)))
+        return small.reshape(*size, self.channels).transpose(2, 0, 1)
+
+
+class ClassFolders(ImageFiles):
     """The image files below a directory, a class a folder."""
 
     def __init__(
@@ -159,18 +197,10 @@ class ClassFolders:
         keep_aspect_ratio: bool,
         follow_links: bool,
     ) -> None:
-        if colour not in COLOURS:
-            raise UsageError(
-                f"color_mode {colour!r}: expected 'grayscale' or 'rgb'", nearest(colour, COLOURS)
-            )
-        methods = {m.name.lower(): m for m in Image.Resampling}
-        if interpolation not in methods:
-            raise UsageError(f"unknown interpolation {interpolation!r}", nearest(interpolation, methods))
+        tree = Folder(str(directory), follow_links)
+        super().__init__(tree, colour, interpolation, keep_aspect_ratio)
         if not Path(directory).is_dir():
-            raise DataError(f"{str(directory)!r}: no folder")
-        self.root, self.channels = str(directory), COLOURS[colour]
-        self._method, self._keep = methods[interpolation], keep_aspect_ratio
-        tree = Folder(self.root, follow_links)
+            raise DataError(f"{self.root!r}: no folder")
         there = [f for f in tree.folders() if "/" not in f]
         names = list(classes) if classes else sorted(there, key=natural)
         if missing := [c for c in names if c not in there]:
@@ -178,22 +208,8 @@ class ClassFolders:
         self.class_indices = {name: i for i, name in enumerate(names)}
         self.paths = [p for p in tree.images() if p.split("/")[0] in self.class_indices and "/" in p]
         self.labels = np.array([self.class_indices[p.split("/")[0]] for p in self.paths], np.int64)
-        self._tree = tree
         if not self.paths:
             raise DataError(f"{self.root!r}: no images in class folders")
-
-    def read(self, row: int, size: tuple[int, int]) -> Pixels:
-        """uint8 (c, h, w)"""
-        try:
-            pixels = decode(self._tree.read(self.paths[row]), self.channels)
-        except DataError as e:
-            raise DataError(f"{self.paths[row]!r}: {e}", e.hint) from e
-        image = Image.fromarray(pixels.squeeze(2) if self.channels == 1 else pixels)
-        (w, h), (th, tw) = image.size, size
-        cw, ch = (min(w, h * tw // th), min(h, w * th // tw)) if self._keep else (w, h)
-        left, top = (w - cw) // 2, (h - ch) // 2
-        small = np.asarray(image.resize((tw, th), self._method, (left, top, left + cw, top + ch)))
-        return small.reshape(*size, self.channels).transpose(2, 0, 1)
 
 
 def subset_rows(

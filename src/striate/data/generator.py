@@ -29,6 +29,7 @@ from striate.data.augment.whiten import (
     zca_matrix,
 )
 from striate.data.flow import ArrayFlow, ClassFolders, ClassMode, DirectoryFlow, subset_rows
+from striate.data.frame import Frame, FrameFlow, FrameMode
 from striate.errors import UsageError
 
 Shift = float | int | Sequence[float]
@@ -275,6 +276,43 @@ class ImageDataGenerator:
         rows = subset_rows(found.labels, self.validation_split, subset, found.paths)
         augment = subset != "validation"
         flow = DirectoryFlow(found, target_size, class_mode, self, rows, batch_size, shuffle, seed, augment)
+        flow.save = (str(save_to_dir), save_prefix, save_format) if save_to_dir else None
+        return flow
+
+    def flow_from_dataframe(
+        self,
+        dataframe: Any,
+        directory: str | Path | None = None,
+        x_col: str = "filename",
+        y_col: str | Sequence[str] = "class",
+        weight_col: str | None = None,
+        target_size: tuple[int, int] = (256, 256),
+        color_mode: str = "rgb",
+        classes: Sequence[str] | None = None,
+        class_mode: FrameMode | None = "categorical",
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int | None = None,
+        save_to_dir: str | Path | None = None,
+        save_prefix: str = "",
+        save_format: str = "png",
+        subset: str | None = None,
+        interpolation: str = "nearest",
+        validate_filenames: bool = True,
+        keep_aspect_ratio: bool = False,
+    ) -> FrameFlow:
+        """Endless batches of the images that a data frame, or a mapping of columns, names in `x_col`.
+
+        `class_mode` decides what `y_col` becomes: categorical 0 and 1 (b, k) of a name or a list of names, binary and
+        sparse class numbers (b,), raw its numbers, multi_output a list with those of each column. Rows without an image
+        file are left out with a warning, rows of other classes than `classes` without one.
+        """
+        found = Frame(
+            dataframe, directory, x_col, y_col, weight_col, classes, class_mode, validate_filenames,
+            color_mode, interpolation, keep_aspect_ratio,
+        )  # fmt: skip
+        rows = subset_rows(found.strata(), self.validation_split, subset, found.paths)
+        flow = FrameFlow(found, target_size, self, rows, batch_size, shuffle, seed, subset != "validation")
         flow.save = (str(save_to_dir), save_prefix, save_format) if save_to_dir else None
         return flow
 

@@ -274,12 +274,12 @@ def _targets(table: Table, roles: Mapping[str, str]) -> tuple[Any, tuple[str, ..
         chosen = [tuple(c for c, v in zip(flags, row, strict=True) if v) for row in zip(*hot, strict=True)]
         return chosen, tuple(flags), True
     column = [nfc(value) for value in table.columns[roles["label"]]]
+    parts = {value: _parted(value) for value in set(column) if value}
+    if _is_list(parts):
+        return [parts.get(value, ()) for value in column], None, True
     for row, value in enumerate(column):
         if not value:
             raise table.fail(row, f"column {roles['label']!r} is empty")
-    parts = {value: _parted(value) for value in set(column)}
-    if _is_list(parts):
-        return [parts[value] for value in column], None, True
     return column, None, False
 
 
