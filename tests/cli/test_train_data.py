@@ -205,3 +205,21 @@ def test_batches_larger_than_the_data_and_a_last_one_of_one(run) -> None:
     assert (
         run("--batch-size", "20", "--model", net, "--split", "70/15/15", output="one")[0] == 0
     )  # 21 images train
+
+
+def test_files_that_are_passed_over_are_told(run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("shapes/notes.txt").write_text("x")
+    Path("shapes/circle/@eaDir").mkdir()
+    shutil.copy("shapes/circle/0000.jpg", "shapes/circle/@eaDir/thumb.jpg")
+    Path("shapes/circle/0001.jpg").rename("shapes/circle/0001")
+    summary = run()[1]
+    assert summary["passed_over"] == [
+        "passed over: 1 text file: 'notes.txt'",
+        "passed over: 1 system file: 'circle/@eaDir/thumb.jpg'",
+    ]
+    assert sum(len(splits("run")[split]["ids"]) for split in ("train", "val", "test")) == 30
+    assert main(["train", "shapes", "--model", NET, "--epochs", "1", "--output", "again"]) == 0
+    assert "passed over: 1 system file: 'circle/@eaDir/thumb.jpg'" in capsys.readouterr().out.splitlines()
+    assert main(["data", "preview", "shapes", "--first", "1"]) == 0
+    assert "passed over: 1 text file: 'notes.txt'" in capsys.readouterr().err.splitlines()
+    assert main(["data", "preview", "shapes/circle/0001"]) == 0

@@ -105,6 +105,37 @@ def test_broken_pictures_among_many_are_named_at_the_end(
     assert all(str(path) in err for path in bad)
 
 
+def test_an_empty_folder_among_files_leaves_the_others_answered(
+    run: Run, digits_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/notes").write_text("x")
+    (tmp_path / "clip.avi").write_bytes(b"RIFF\0\0\0\0AVI ")
+    files = [digits_folder / "00.png", tmp_path / "empty", tmp_path / "clip.avi", digits_folder / "01.png"]
+    assert main(["predict", str(run.folder), *map(str, files), "--json"]) == 3
+    out, err = capsys.readouterr()
+    rows = json.loads(out)
+    assert [row["file"] for row in rows] == [str(file) for file in files]
+    assert ["label" in row for row in rows] == [True, False, False, True]
+    assert f"{tmp_path / 'empty'}: no images in this folder; passed over: 1 text file: 'notes'" in err
+    assert "2 of 4 images can't be read" in err
+
+
+def test_bytes_decide_what_is_looked_at_in_a_folder(
+    run: Run, digits_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(digits_folder / "00.png", tmp_path / "picture")
+    shutil.copy(digits_folder / "01.png", tmp_path / ".hidden.png")
+    (tmp_path / "notes.txt").write_text("x")
+    assert main(["predict", str(run.folder), str(tmp_path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [row["file"] for row in json.loads(out)] == [str(tmp_path / "picture")]
+    assert err.splitlines() == [
+        f"{tmp_path}: passed over: 1 text file: 'notes.txt'",
+        f"{tmp_path}: passed over: 1 hidden file: '.hidden.png'",
+    ]
+
+
 def test_a_generator_is_not_read_far_ahead(predictor: Predictor) -> None:
     taken = []
 

@@ -78,8 +78,6 @@ def _train(
 
 
 def _outcome(summary: dict[str, Any]) -> tuple[str, ...]:
-    from striate.data.tree import told
-
     splits = (("test", summary["test_accuracy"]), ("validation", summary["val_accuracy"]))
     accuracy = ", ".join(
         f"{split} accuracy {100 * share:.2f} %" for split, share in splits if share is not None
@@ -91,7 +89,7 @@ def _outcome(summary: dict[str, Any]) -> tuple[str, ...]:
     bad = list(summary.get("skipped", {}).items())
     skipped = [f"left out: {visible(name)}: {visible(why)}" for name, why in bad[:10]]
     skipped += [f"left out: {len(bad) - 10} more that can't be read"] if len(bad) > 10 else []
-    skipped += [visible(line) for line in (*told(summary.get("passed_over", {})), *summary.get("notes", []))]
+    skipped += [visible(line) for key in ("passed_over", "notes") for line in summary.get(key, [])]
     return "; ".join(filter(None, facts)), *skipped, f"run folder: {summary['run']}"
 
 

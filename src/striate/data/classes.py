@@ -6,6 +6,7 @@ Class numbers that shift because a folder is missing in one split score every im
 from collections.abc import Sequence
 from pathlib import Path
 
+from striate.data.finder import nfc
 from striate.data.source import Part, Source
 from striate.data.tree import natural
 from striate.errors import DataError
@@ -21,9 +22,10 @@ def given_classes(classes: Sequence[str] | str | Path) -> list[str]:
                 f"{str(classes)!r}: can't read class names: {e}", "one name a line, in order"
             ) from e
         classes = [line.strip() for line in lines if line.strip()]
+    classes = [nfc(name) for name in classes]
     if doubled := [c for i, c in enumerate(classes) if c in classes[:i]]:
         raise DataError(f"class {doubled[0]!r} is named twice")
-    return list(classes)
+    return classes
 
 
 def class_list(

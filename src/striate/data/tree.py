@@ -106,7 +106,8 @@ def told(passed: Passed, most: int = 3) -> list[str]:
     for name, files in passed.items():
         more = f" and {len(files) - most:,} more" if len(files) > most else ""
         shown = ", ".join(map(repr, files[:most])) + more
-        lines.append(f"passed over: {len(files):,} {name} file{'s' * (len(files) > 1)}: {shown}")
+        noun = name if name.endswith(("image", "array")) else f"{name} file"
+        lines.append(f"passed over: {len(files):,} {noun}{'s' * (len(files) > 1)}: {shown}")
     return lines
 
 

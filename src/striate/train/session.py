@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from striate.data import DataSet, fingerprint
+from striate.data.tree import told
 from striate.errors import StriateError, UsageError, one_line
 from striate.files import write_text
 from striate.plan import plan
@@ -317,7 +318,7 @@ def _summarise(run: Run, loop: Loop, model: Model, tested: Evaluation | LabelEva
     if loop.data.skipped:
         summary["skipped"] = loop.data.skipped
     if loop.data.passed:
-        summary["passed_over"] = {kind: list(files) for kind, files in loop.data.passed.items()}
+        summary["passed_over"] = told(loop.data.passed)
     if loop.data.notes:
         summary["notes"] = list(loop.data.notes)
     if loop.data.cache:
