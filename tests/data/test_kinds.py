@@ -55,6 +55,14 @@ def test_portable_maps_come_back_exactly(mode: str, suffix: str) -> None:
     assert (decode(encoded("PPM", image)) == np.asarray(image.convert("RGB"))).all()
 
 
+@pytest.mark.parametrize(("most", "value", "grey"), [(65535, 200, 1), (65535, 51400, 200), (1023, 1023, 255)])
+def test_portable_maps_of_more_than_8_bits_have_the_range_that_they_state(
+    most: int, value: int, grey: int
+) -> None:
+    data = b"P5 4 3 %d\n" % most + np.full(12, value, ">u2").tobytes()
+    assert (decode(data, 1) == grey).all()
+
+
 @pytest.mark.parametrize("name", ["AVIF", "HEIF", "PPM"])
 def test_what_is_cut_is_found(name: str) -> None:
     whole = encoded(name)

@@ -53,7 +53,7 @@ def _shrink(head: Header, side: int) -> int:
 
 
 def _pillow(data: bytes, head: Header, channels: int) -> Pixels:
-    from PIL import ImageOps
+    from PIL import Image, ImageOps
 
     try:
         with opened(data, head.format) as image:
@@ -62,6 +62,8 @@ def _pillow(data: bytes, head: Header, channels: int) -> Pixels:
                 upright = ImageOps.exif_transpose(image)
             except Exception:  # broken EXIF says nothing about the pixels
                 upright = image
+            if head.format == "PPM" and upright.mode == "I":  # of more than 8 bits; Pillow makes 16 of them
+                upright = Image.fromarray(np.asarray(upright).astype(np.uint16))
             return _mode(upright, channels)
     except DataError:
         raise

@@ -167,7 +167,8 @@ def _other(data: bytes, kind: str) -> Header:
 
 def _is_preview(tags: Any) -> bool:
     """Cameras write raw files as TIFF: a DNG version, or a thumbnail as the first picture (TIFF 6.0, tag 254)."""
-    return 50706 in tags or bool(tags.get(254, 0) & 1)
+    kind = tags.get(254, 0)
+    return 50706 in tags or (isinstance(kind, int) and bool(kind & 1))
 
 
 def opened(data: bytes, kind: str) -> Any:
