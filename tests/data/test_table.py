@@ -257,6 +257,7 @@ def test_utf16_as_spreadsheets_write_it(images: Path, encoding: str) -> None:
         (["cat;dog", "cat", "bird"], {"cat", "dog", "bird"}),
         (["big;red", "small;blue"], {"big", "red", "small", "blue"}),
         (["cat|dog", "bird"], {"cat", "dog", "bird"}),
+        (["cat;", "cat", "dog"], {"cat", "dog"}),
         (["R&D;x", "x"], {"R&D", "x"}),
         (["B&amp;B|x", "x"], {"B&amp;B", "x"}),
     ],

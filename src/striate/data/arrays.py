@@ -73,8 +73,7 @@ def _source(name: str, parts: dict[str, Part]) -> Source:
 def array_part(prefix: str, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Part:
     """Arrays of pixels and labels as one part of a source; `prefix` names them in messages and ids."""
     store = ArrayStore(channels_last(to_uint8(x, f"{prefix}pixels"), prefix), prefix)
-    if not (n := len(store.array)):
-        raise DataError(f"{prefix}: no images")
+    n = len(store.array)
     targets = target_names(y, prefix)
     if len(targets) != n:
         raise DataError(f"{prefix}: {n} images but {len(targets)} labels")

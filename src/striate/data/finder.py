@@ -38,7 +38,7 @@ class Finder:
         end = "/" + nfc(cell.replace("\\", "/")).removeprefix("./")
         fits = [p for p in self._by_name[end.rpartition("/")[2]] if _ends(p, end)]
         if len(fits) > 1:
-            raise DataError(f"file {cell!r} may be {fits[0]!r} or {fits[1]!r}")
+            raise DataError(f"file {cell!r} may be {fits[0]!r} or {fits[1]!r}", "write its folder before it")
         return fits[0] if fits else None
 
     def _inner(self, path: str) -> str:

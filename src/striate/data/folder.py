@@ -49,8 +49,7 @@ class FileStore:
 
 def from_tree(tree: Tree, name: str) -> Source:
     """The classes are the folders just below the root or below each split; deeper folders belong to them."""
-    root = _unwrap(tree)
-    folders = [f[len(root) :] for f in tree.folders() if f.startswith(root) and f + "/" != root]
+    root, folders = _below(tree)
     split_of = _splits(folders, tree.root)
     depth = 1 if split_of else 0
     if not split_of:
@@ -98,12 +97,16 @@ def has_classes(tree: Tree) -> bool:
 
 def is_divided(tree: Tree) -> bool:
     """Whether the topmost folders are splits."""
-    root = _unwrap(tree)
-    folders = [f[len(root) :] for f in tree.folders() if f.startswith(root) and f + "/" != root]
     try:
-        return bool(_splits(folders, tree.root))
+        return bool(_splits(_below(tree)[1], tree.root))
     except DataError:
         return True
+
+
+def _below(tree: Tree) -> tuple[str, list[str]]:
+    """The prefix of everything, and the folders below it."""
+    root = _unwrap(tree)
+    return root, [f[len(root) :] for f in tree.folders() if f.startswith(root) and f + "/" != root]
 
 
 def _part(store: FileStore, rows: list[tuple[int, str]], cut: int) -> Part:

@@ -76,9 +76,7 @@ class Source:
     folders: bool = False  # classes are folders: every split must have all of them
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)  # split -> class folders without an image
     stray: tuple[str, ...] = ()  # images that belong to no class
-    passed: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # what is no image, or in no row of the table
+    passed: dict[str, tuple[str, ...]] = field(default_factory=dict)  # files that it doesn't use, by kind
     notes: tuple[str, ...] = ()  # what was made of the source, where that isn't plain
 
 
@@ -139,7 +137,7 @@ def from_files(tree: "Tree", name: str, columns: Mapping[str, str] | None = None
         return _beside(cifar.from_tree(tree, name), tree, used)
     if not tree.images() and len(single := [f for f in files if f.lower().endswith(".npz")]) == 1:
         return _beside(arrays.from_npz(BytesIO(tree.read(single[0])), name), tree, set(single))
-    if found := table.of_images(tree, columns, folder.has_classes(tree), folder.is_divided(tree)):
+    if found := table.of_images(tree, columns):
         source = table.from_csv(tree, found, name, columns)
         listed = {part.store.name(row) for part in source.parts.values() for row in part.rows.tolist()}
         return _beside(source, tree, listed | {found})

@@ -20,7 +20,7 @@ import numpy as np
 
 from striate.data.classes import some
 from striate.data.finder import Finder, nfc
-from striate.data.folder import SPLITS, FileStore
+from striate.data.folder import SPLITS, FileStore, has_classes, is_divided
 from striate.data.source import Part, Source
 from striate.data.tree import Folder, Tree, natural
 from striate.errors import DataError, UsageError, nearest
@@ -60,21 +60,23 @@ class Table:
         return DataError(f"{self.name!r}, line {self.lines[row]}: {says}", hint)
 
 
-def of_images(tree: Tree, columns: Mapping[str, str] | None, classes: bool, divided: bool) -> str | None:
+def of_images(tree: Tree, columns: Mapping[str, str] | None) -> str | None:
     """The table that says what the images of this tree are; None where their folders do, or nothing.
 
     Where images lie in class folders, that is a table with file names and labels for most of them; folders that are
     splits count more than any table.
     """
     tables = [f for f in tree.files() if f.lower().endswith((".csv", ".tsv"))]
-    if not tables or (divided and classes and not columns):
+    if not tables:
+        return None
+    classes = has_classes(tree)
+    if classes and not columns and is_divided(tree):
         return None
     meant = tables if len(tables) == 1 and (columns or not classes) else _listing(tree, tables, columns or {})
     if len(meant) > 1 or (columns and not meant):
         which = "more than one of them lists" if meant else "none of them lists"
-        raise DataError(
-            f"{tree.root!r}: of the tables {some(tables)} {which} these images", "give one as DATA"
-        )
+        says = f"{tree.root!r}: of the tables {some(tables)} {which} these images"
+        raise DataError(says, "give one as DATA")
     return meant[0] if meant else None
 
 
@@ -184,13 +186,15 @@ def _notes(
         notes.append(
             f"column {roles['weight']!r} is what an image counts in the loss; {OUT.format('weight')}"
         )
-    if ignored := _no_split(table, given):
-        notes.append(f"column {ignored!r} divides nothing: no value of it is train, val or test")
+    unsplit = "column {!r} divides nothing: no value of it is train, val or test"
+    notes += map(unsplit.format, _no_splits(table, given))
     if classes:
         notes.append(f"several labels an image: columns {some(classes)}")
-    elif several := [row for row, names in enumerate(targets) if isinstance(names, tuple) and len(names) > 1]:
-        where = f"line {table.lines[several[0]]}: {table.columns[roles['label']][several[0]]!r}"
-        notes.append(f"several labels an image: {len(several)} of {len(targets)} rows, the first in {where}")
+    elif targets and isinstance(targets[0], tuple):
+        labels = table.columns[roles["label"]]
+        lists = [row for row, names in enumerate(targets) if names != (nfc(labels[row]),)]
+        where = f"line {table.lines[lists[0]]}: {labels[lists[0]]!r}"
+        notes.append(f"several labels an image: {len(lists)} of {len(targets)} rows, the first in {where}")
     cells = table.columns[roles["path"]]
     bare = [row for row, cell in enumerate(cells) if _completed(cell, paths[row], prefix)]
     if bare:
@@ -222,13 +226,13 @@ def _split_words(table: Table, column: str) -> list[str]:
     return [SPLITS[word.lower()] for word in table.columns[column]]
 
 
-def _no_split(table: Table, given: Mapping[str, str]) -> str:
-    """A column called like a split in which nothing is one (numbers of folds, say)."""
-    for column in (c for word in ROLES["split"] for c in table.columns if c.lower() == word):
-        named = column in given.values() or "split" in given or column.lower() in FLAGS
-        if not named and not any(v.lower() in SPLITS for v in table.columns[column]):
-            return column
-    return ""
+def _no_splits(table: Table, given: Mapping[str, str]) -> list[str]:
+    """The columns called like a split in which nothing is one (numbers of folds, say)."""
+    words = set(ROLES["split"]) - set(FLAGS)
+    called = [c for c in table.columns if c.lower() in words and c not in given.values()]
+    return [
+        c for c in called if "split" not in given and not any(v.lower() in SPLITS for v in table.columns[c])
+    ]
 
 
 def _roles(table: Table, given: Mapping[str, str]) -> dict[str, str]:
@@ -244,7 +248,7 @@ def _roles(table: Table, given: Mapping[str, str]) -> dict[str, str]:
             raise DataError(f"{table.name!r}, line 1: no column {column!r}; there are {have}")
         if column:
             roles[role] = column
-    taken = {*roles.values(), _no_split(table, given)}
+    taken = {*roles.values(), *_no_splits(table, given)}
     for role, words in ROLES.items():
         matching = [c for c in table.columns if c.lower() in words and c not in taken]
         if role not in given and matching:
@@ -262,7 +266,7 @@ def _roles(table: Table, given: Mapping[str, str]) -> dict[str, str]:
 
 def _flags(table: Table, roles: Mapping[str, str]) -> list[str]:
     """The columns left over, if every value in them is 0 or 1."""
-    left = [c for c in table.columns if c not in roles.values() and c.lower() not in FLAGS]
+    left = [c for c in table.columns if c not in roles.values() and c.lower() not in ROLES["split"]]
     return left if left and all(set(table.columns[c]) <= {"0", "1", "0.0", "1.0"} for c in left) else []
 
 
@@ -294,7 +298,7 @@ def _parted(value: str) -> tuple[str, ...]:
 
 def _is_list(parts: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether cells hold lists: with a bar always; with semicolons if all do, or if one's parts are known elsewhere."""
-    several = {value for value, names in parts.items() if len(names) > 1 or "|" in value}
+    several = {value for value, names in parts.items() if names != (value.strip(),)}
     if any("|" in value for value in several) or (several and len(several) == len(parts)):
         return True
     uses: dict[str, int] = defaultdict(int)
@@ -325,7 +329,7 @@ def _paths(table: Table, column: str, files: Finder) -> list[str]:
         try:
             path = files.find(value)
         except DataError as e:
-            raise table.fail(row, str(e)) from e
+            raise table.fail(row, str(e), e.hint) from e
         if path is None:
             raise table.fail(row, f"no file {value!r}")
         if path in seen:
