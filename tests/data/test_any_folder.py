@@ -30,6 +30,8 @@ BAD = {  # content -> the problem it is under an image's name
 }
 OTHER = {  # content -> its kind under a name that promises nothing
     b"a list of names\n": "text",
+    b"BMI,age\n22,30\n": "text",
+    b"version https://git-lfs.github.com/spec/v1\n": "Git LFS pointer",
     b"%PDF-1.7": "PDF",
     b"PK\3\4": "ZIP",
     b"\0\0\0\x14ftypqt  ": "video",

@@ -83,8 +83,6 @@ OTHERS = [
     (box(b"crx "), "camera raw", "develop it"),
     (b"FUJIFILMCCD-RAW 0201", "camera raw", "develop it"),
     (encoded("TIFF", PHOTO, tiffinfo={254: 1}), "camera raw", "develop it"),  # a NEF's first page
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer", "git lfs pull"),
-    (b"/annex/objects/SHA256E-s1--0.jpg\n", "git-annex pointer", "git annex get"),
 ]  # fmt: skip
 
 
@@ -103,6 +101,24 @@ def test_pictures_that_are_not_read_are_named_with_the_way_out(
 
 
 @pytest.mark.parametrize(
+    ("data", "name", "way_out"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s1--0.jpg\n", "git-annex pointer", "git annex get"),
+    ],
+)  # fmt: skip
+def test_a_pointer_in_the_place_of_an_image_is_named(
+    write_folder, data: bytes, name: str, way_out: str
+) -> None:
+    root = write_folder({"cat": 12, "dog": 12})
+    for file in ("0.png", "weights.bin", "labels"):
+        (root / "cat" / file).write_bytes(data)
+    with pytest.raises(DataError, match=rf"1 of 24 .*'cat/0.png': this is a {name} file.*{way_out}"):
+        load(root)
+    assert check(root).passed == {name: ("cat/labels", "cat/weights.bin")}
+
+
+@pytest.mark.parametrize(
     ("head", "name"),
     [
         (box(b"qt  "), "video"),
@@ -112,6 +128,13 @@ def test_pictures_that_are_not_read_are_named_with_the_way_out(
         (b"%PDF-1.7", "PDF"),
         (b"PK\3\4", "ZIP"),
         (b"a line of text\n", "text"),
+        (b"BMI,age,height\n22,30,170\n", "text"),
+        (b"P1 is the first patient, P2 the second", "text"),
+        (b"P5 12 patients", "text"),
+        (b"P6 " + b"# " * 250, "text"),
+        (b"IIRO and others", "text"),
+        (b"P6\n# a comment\n96 64\n255\n", "PPM"),
+        (b"P4 8\n# 9\n1\n\xff", "PPM"),
         ("ä".encode() * 256, "text"),  # the head may end inside a letter
         ("\ufeffa\tb".encode("utf-16-le"), "text"),
         (b" <!doctype html>", "HTML, XML or SVG"),

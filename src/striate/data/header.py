@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from striate.data.kinds import CONVERT, HEAD, READ, kind
+from striate.data.kinds import CONVERT, FETCH, HEAD, READ, kind
 from striate.errors import DataError
 
 MAX_PIXELS = (
@@ -43,9 +43,9 @@ def sniff(data: bytes) -> str:
         raise DataError("the file is empty")
     if found in ("unknown", "text"):
         raise DataError("no image of a known format", ACCEPTED)
-    noun = "text" if found.endswith(("pointer", "SVG")) else "file"
-    way_out = f"; {CONVERT[found]}" if found in CONVERT else ""
-    raise DataError(f"this is a {found} {noun}, not an image of a known format{way_out}", ACCEPTED)
+    article, noun = ("an", "text") if found.startswith("HTML") else ("a", "file")
+    way_out = f"; {known[found]}" if found in (known := CONVERT | FETCH) else ""
+    raise DataError(f"this is {article} {found} {noun}, not an image of a known format{way_out}", ACCEPTED)
 
 
 def header(data: bytes) -> Header:

@@ -1,6 +1,7 @@
 """What a file is, by its first bytes, whatever it is called."""
 
 import codecs
+import re
 
 HEAD = 512  # bytes that are enough to tell
 READ = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "HEIC")
@@ -9,14 +10,17 @@ CONVERT = {  # pictures that aren't read, and the way out
     "JPEG 2000": "convert it first, to PNG or TIFF",
     "DICOM": "convert it first, to 16-bit PNG: dcmtk's `dcm2img`, or pydicom",
     "camera raw": "develop it first: darktable-cli or `dcraw -T`, or take the camera's JPEG",
+}
+FETCH = {  # what stands in the place of any file
     "Git LFS pointer": "the picture itself isn't here: `git lfs pull`",
     "git-annex pointer": "the picture itself isn't here: `git annex get .`",
 }
 MAGIC = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"),
-    (b"BM", "BMP"), (b"\xff\x0a", "JPEG XL"), (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"), (b"\0\0\0\x0cJXL ", "JPEG XL"),
     (b"\0\0\0\x0cjP", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    *((raw, "camera raw") for raw in (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")),
+    (b"FUJIFILMCCD-RAW", "camera raw"), (b"IIRO\x08", "camera raw"), (b"IIRS\x08", "camera raw"),
+    (b"MMOR\0", "camera raw"), (b"IIU\0", "camera raw"), (b"FOVb", "camera raw"), (b"\0MRM", "camera raw"),
     (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
     (b"version https://git-lfs.github.com/spec/", "Git LFS pointer"), (b"/annex/objects/", "git-annex pointer"),
     (b"%PDF", "PDF"), (b"%!PS", "PostScript"), (b"\xc5\xd0\xd3\xc6", "EPS"), (b"SIMPLE", "FITS"),
@@ -25,6 +29,9 @@ MAGIC = (
     (b"\x93NUMPY", "NumPy"), (b"\x89HDF", "HDF5"), (b"\0\0\1\0", "ICO"), (b"SQLite format 3", "SQLite"),
     (b"\x1aE\xdf\xa3", "video"), (b"\0\0\1\xba", "video"), (b"\0\0\1\xb3", "video"),
 )  # fmt: skip
+GAP = rb"\s+(?:#[^\n]*\n\s*)*"
+PORTABLE = re.compile(rb"P[1-6]" + 2 * (GAP + rb"\d+") + rb"\s")
+DIB = (12, 16, 40, 52, 56, 64, 108, 124)  # lengths that the header of a BMP may state
 HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
@@ -36,7 +43,9 @@ def kind(head: bytes) -> str:
         return _of_boxes(head)
     if head[:4] == b"RIFF":
         return {b"WEBP": "WEBP", b"AVI ": "video", b"WAVE": "sound"}.get(head[8:12], "unknown")
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in DIB:
+        return "BMP"
+    if PORTABLE.match(head):
         return "PPM"
     if head[128:132] == b"DICM":
         return "DICOM"
@@ -47,7 +56,7 @@ def kind(head: bytes) -> str:
 
 
 def is_picture(kind: str) -> bool:
-    """Whether such a file was meant as an image, readable here or not."""
+    """Whether the bytes are those of an image, readable here or not."""
     return kind in READ or kind in CONVERT
 
 
