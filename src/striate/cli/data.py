@@ -20,7 +20,11 @@ DataWord = Annotated[
 ]
 Columns = Annotated[
     str | None,
-    typer.Option("--columns", metavar="ROLE=NAME,...", help="columns of a table: path=file,label=kind"),
+    typer.Option(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="columns of a table: path=file,label=kind; weight= for none",
+    ),
 ]
 
 

@@ -82,16 +82,21 @@ def of_images(tree: Tree, columns: Mapping[str, str] | None) -> str | None:
 
 def _listing(tree: Tree, tables: Sequence[str], columns: Mapping[str, str]) -> list[str]:
     """The tables that have more than half of the images in their rows."""
-    found = []
+    found, half = [], len(tree.images()) // 2
     for path in tables:
         try:
-            table = read_csv(tree.read(path), path)
+            data = tree.read(path)
+            if (
+                max(data.count(b"\n"), data.count(b"\r")) <= half
+            ):  # a table for every image, say: none needs to be parsed
+                continue
+            table = read_csv(data, path)
             files = Finder(tree, _folder(path), anywhere=False)
             column = table.columns[_roles(table, columns)["path"]]
             listed = {files.find(value) for value in column} - {None}
         except DataError:
             continue
-        if 2 * len(listed) > len(tree.images()):
+        if len(listed) > half:
             found.append(path)
     return found
 
