@@ -103,7 +103,8 @@ def load(
     opened = open_source(source, columns, offline)
     scans = _scan(opened, thorough=on_bad_image == "skip")
     opened, skipped = _without_bad(opened, scans, on_bad_image)
-    given = given_classes(classes) if classes is not None else list(splits["classes"]) if splits else None
+    wanted = classes if classes is not None or not splits else splits["classes"]
+    given = None if wanted is None else given_classes(wanted)
     names = class_list(opened, given, allow_empty)
     prepare = preprocess or _preprocess(opened, scans, img_size, in_chans, resize)
     parts = restore(opened, splits) if splits else divide(opened, share, seed, partial(_part_digests, scans))
