@@ -64,7 +64,9 @@ class Recipe(BaseModel):
     classes: str | None = setting(DATA, None, "text file with the class names in order, one a line")
     allow_empty: bool = setting(DATA, False, "keep classes without an image")
     columns: str | None = setting(
-        DATA, None, "columns of a table: path=file,label=kind,weight= (none); roles: path, label, split, group, weight"
+        DATA,
+        None,
+        "columns of a table: path=file,label=kind,weight= (none); roles: path, label, split, group, weight",
     )
     on_bad_image: Literal["error", "skip"] = setting(
         DATA.but(resume="allowed"),
