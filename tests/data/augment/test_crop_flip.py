@@ -77,6 +77,19 @@ def test_flips() -> None:
     assert torch.equal(VerticalFlip(0.0)(PHOTOS, LABELS, draw())[0], PHOTOS)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (3, 8), (1, 5), (1, 1)])
+@pytest.mark.parametrize(
+    ("fill", "numpy_mode"), [("reflect", "reflect"), ("wrap", "wrap"), ("nearest", "edge")]
+)
+def test_padding_may_be_longer_than_the_picture(size: tuple[int, int], fill: str, numpy_mode: str) -> None:
+    photos = PHOTOS[:, :, : size[0], : size[1]]
+    out, _ = RandomCrop(20, fill)(photos, LABELS, draw())
+    for image, result in zip(photos.numpy(), out.numpy(), strict=True):
+        padded = np.pad(image, ((0, 0), (20, 20), (20, 20)), mode=numpy_mode)  # type: ignore[call-overload]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, size, (1, 2))
+        assert (windows == result[:, None, None]).all((0, 3, 4)).any()
+
+
 def test_alternating_flip_shows_both_sides_in_two_epochs() -> None:
     rows = torch.randperm(1000)[:40]
     epochs = [AlternatingFlip()(PHOTOS, LABELS, draw(e, rows=rows, epoch=e))[0] for e in range(4)]

@@ -32,9 +32,22 @@ class RandomCrop(Transform):
         down, across = (max(1, round(self.padding * (side if self.padding < 1 else 1))) for side in (h, w))
         bytes_on_gpu = images.dtype == torch.uint8 and images.device.type != "cpu"
         source = images.half() if bytes_on_gpu else images  # GPUs pad floats only; these hold 0..255 exactly
-        padded = F.pad(source, (across, across, down, down), mode=PAD_MODES[self.fill]).to(images.dtype)
+        if self.fill in ("reflect", "wrap") and (down >= h or across >= w):  # torch pads by less than a side
+            rows, columns = (_around(side, by, self.fill) for side, by in ((h, down), (w, across)))
+            padded = images[:, :, rows.to(images.device)][..., columns.to(images.device)]
+        else:
+            padded = F.pad(source, (across, across, down, down), mode=PAD_MODES[self.fill]).to(images.dtype)
         top, left = draw.integers(0, 2 * down + 1, n), draw.integers(0, 2 * across + 1, n)
         return windows(padded, top, left, h, w), labels
+
+
+def _around(side: int, by: int, fill: str) -> Tensor:
+    """Which pixel of a side stands at each place of one that is longer `by` at both ends."""
+    at = torch.arange(-by, side + by)
+    if fill == "wrap":
+        return at % side
+    period = max(1, 2 * (side - 1))
+    return torch.minimum(at % period, period - at % period)
 
 
 def windows(images: Tensor, top: Tensor, left: Tensor, h: int, w: int) -> Tensor:
