@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from striate.cli.common import Debug, Json, emit
+from striate.data.header import MAX_PIXELS
 
 
 def serve(
@@ -27,6 +28,9 @@ def serve(
     max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="images that may wait")] = 256,
     max_images: Annotated[int, typer.Option("--max-images", min=1, help="images in a request")] = 64,
     max_body: Annotated[int, typer.Option("--max-body", min=1024, help="bytes of a request")] = 32 << 20,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, max=MAX_PIXELS, help="pixels of an image")
+    ] = 50_000_000,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="seconds to answer in")] = 10.0,
     receive_timeout: Annotated[
         float, typer.Option("--receive-timeout", min=0.1, help="seconds to send a request in")
@@ -47,7 +51,7 @@ def serve(
 
     settings = Settings(
         models=named(runs), host=host, port=port, token=token, engine=engine, max_batch=max_batch,
-        max_queue=max_queue, max_images=max_images, max_body=max_body, timeout=timeout,
+        max_queue=max_queue, max_images=max_images, max_body=max_body, max_pixels=max_pixels, timeout=timeout,
         receive_timeout=receive_timeout, hang_timeout=hang_timeout, grace=grace,
     )  # fmt: skip
     run(settings, workers)

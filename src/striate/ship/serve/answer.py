@@ -120,7 +120,9 @@ def _read(picture: Picture, live: Live, most: int) -> Pixels | Refusal:
         if isinstance(picture, bytes):
             head = header(picture)
             if head.width * head.height > most:
-                raise DataError(f"{head.width}x{head.height} pixels: over the limit of {most:,}")
+                raise DataError(
+                    f"{head.width}x{head.height} pixels: over the limit of {most:,} (--max-pixels)"
+                )
         return fitted(picture, "image", live.predictor.preprocess)
     except DataError as error:
         return Refusal(422, "unreadable_image", str(error).removeprefix("'image': "))

@@ -24,7 +24,7 @@ class Settings:
     max_queue: int = 256  # images accepted and not yet answered, over which requests are refused
     max_images: int = 64  # in one request
     max_body: int = 32 << 20
-    max_pixels: int = 25_000_000  # of one image, read from its header
+    max_pixels: int = 50_000_000  # of one image, read from its header: what telephones make
     timeout: float = 10.0  # from when a request has arrived whole to its answer
     receive_timeout: float = 20.0  # for a client to send its whole request
     hang_timeout: float = 60.0  # for one forward pass, after which the engine is opened anew
