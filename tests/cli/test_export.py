@@ -1,6 +1,8 @@
 """`striate export`, `striate predict` and `striate watch` of a network trained for seconds."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,20 @@ def test_export_tells_and_the_file_predicts(
     assert main(["watch", str(trained / "model.onnx"), str(tmp_path), "--limit", "1"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert (row["file"], row["label"]) == (str(file), answers[0]["label"])
+
+
+def test_predict_reads_a_picture_from_standard_input(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.rint(load_digits().images[7] * (255 / 16)).astype(np.uint8)).save(out, "PNG")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(out.getvalue())))
+    assert main(["predict", str(trained), "-", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["file"], row["label"]) == ("-", "7")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert main(["predict", str(trained), "-"]) == 3
+    assert capsys.readouterr().err.startswith("error: '-': the file is empty")
 
 
 def test_a_table_s_own_columns_are_those_of_the_comparison(

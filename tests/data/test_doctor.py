@@ -69,6 +69,17 @@ def test_files_that_cannot_be_used(clean: Path) -> None:
     }
 
 
+def test_damage_in_the_middle_is_found_and_left_out(clean: Path) -> None:
+    """The end marker is in its place, the header is whole, and OpenCV shows something."""
+    file = clean / "train/cat/0.jpg"
+    data = file.read_bytes()
+    middle = len(data) * 3 // 4
+    file.write_bytes(data[:middle] + b"\xd5" * 200 + data[middle + 200 :])
+    assert kinds(clean) == {"unreadable": [("train/cat/0.jpg",)]}
+    assert list(load(clean, on_bad_image="skip").skipped) == ["train/cat/0.jpg"]
+    load(clean)  # the look at the start of a run is at headers and ends
+
+
 def test_files_that_are_not_what_they_seem(clean: Path) -> None:
     cat = clean / "train/cat"
     photo(100).save(cat / "png.jpg", "PNG")

@@ -1,14 +1,18 @@
 """Squash, crop and pad against Pillow; the same object for files, bytes and batches."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from striate.data import Preprocess
+from striate.data.decode import decode
 from striate.data.preprocess import fit
 from striate.errors import DataError, UsageError
 
@@ -87,6 +91,40 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
         Preprocess((8, 8)).read(tmp_path / "b.jpg")
 
 
+@pytest.mark.parametrize(
+    ("resize", "crop_pct"), [("crop", 0.875), ("crop", 0.5), ("crop", 1.0), ("squash", 1.0)]
+)
+@given(h=st.integers(20, 400), w=st.integers(20, 400), size=st.tuples(st.integers(8, 64), st.integers(8, 64)))
+@settings(max_examples=30, deadline=None)
+def test_what_is_cut_from_a_smaller_decoded_jpeg_is_never_enlarged(
+    h: int, w: int, size: tuple[int, int], resize: str, crop_pct: float
+) -> None:
+    out = io.BytesIO()
+    Image.new("L", (w, h)).save(out, "JPEG")
+    prepare = Preprocess(size, resize, 1, crop_pct=crop_pct)
+    height, width, _ = decode(out.getvalue(), 1, prepare.least).shape
+    if (height, width) != (h, w):  # pixels of the picture for each of ours
+        assert min(height / size[0], width / size[1]) * crop_pct >= 1
+
+
+def test_photographs_decoded_smaller_look_as_decoded_whole(shared_data: Path) -> None:
+    def edges(image: np.ndarray) -> float:
+        return float(sum(np.abs(np.diff(image.astype(int), axis=axis)).mean() for axis in (-1, -2)))
+
+    prepare, shrunk = Preprocess((224, 224), "crop", crop_pct=0.875), 0
+    with zipfile.ZipFile(shared_data / "imagenet-samples-250.zip") as photographs:
+        for name in photographs.namelist():
+            data = photographs.read(name)
+            whole = decode(data)
+            small = decode(data, 3, prepare.least)
+            if small.shape != whole.shape:
+                shrunk += 1
+                seen, expected = prepare.fit(small), prepare.fit(whole)
+                assert np.abs(seen.astype(int) - expected).mean() < 6.5
+                assert edges(seen) > 0.9 * edges(expected)  # an enlarged picture is soft
+    assert shrunk > 10
+
+
 def test_normalise_is_minus_mean_over_std() -> None:
     prepare = Preprocess((2, 2), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     x = torch.randint(0, 256, (4, 3, 2, 2), dtype=torch.uint8)
@@ -100,7 +138,7 @@ def test_normalise_is_minus_mean_over_std() -> None:
 
 
 def test_round_trip_through_a_dict() -> None:
-    prepare = Preprocess((30, 40), "pad", 1, (0.1,), (0.3,), 0.875, "bicubic")
+    prepare = Preprocess((30, 40), "pad", 1, (0.1,), (0.3,), 0.875, "bicubic", (4095, 1))
     assert Preprocess.from_dict(prepare.to_dict()) == prepare
     with pytest.raises(UsageError, match="unknown preprocessing field 'sizes'") as e:
         Preprocess.from_dict({"sizes": [1, 2]})
@@ -117,6 +155,8 @@ def test_round_trip_through_a_dict() -> None:
         ({"std": (1.0, 0.0, 1.0)}, "must be positive"),
         ({"mean": (0.0, 0.0)}, "mean has 2 values for 3 channels"),
         ({"crop_pct": 1.5}, "crop_pct"),
+        ({"white": (100, 0)}, "white"),
+        ({"white": (0, 2)}, "white"),
         ({"interpolation": "nearest"}, "interpolation 'nearest': one of bilinear, bicubic"),
     ],
 )

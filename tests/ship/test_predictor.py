@@ -1,6 +1,8 @@
 """One predictor for everything that holds pictures, the same answers from every engine."""
 
+import io
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageCms
 
 import striate
 from striate.cli import main
@@ -73,6 +76,86 @@ def test_files_bytes_arrays_folders_and_generators_agree(predictor: Predictor, d
     assert [p.label for p in predictor(list(arrays))] == expected
     assert predictor(np.repeat(arrays[3][..., None], 3, -1))[0].label == expected[3]
     assert predictor(str(files[0]))[0].probabilities == pytest.approx(named[0].probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I", "F"]
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_image_of_pillow_is_answered_as_its_file(
+    predictor: Predictor, photo: np.ndarray, mode: str, turned: bool
+) -> None:
+    image = Image.fromarray(photo)
+    if mode in ("I;16", "I", "F"):
+        grey = np.asarray(image.convert("L"))
+        values = {
+            "I;16": grey.astype(np.uint16) * 257,
+            "I": grey.astype(np.int32) * 257,
+            "F": grey / np.float32(255),
+        }
+        image = Image.fromarray(values[mode])
+    elif mode == "LAB":
+        srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        image = ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB")
+    else:
+        image = image.quantize(40) if mode == "P" else image.convert(mode)
+    if mode.endswith("A"):
+        image.putalpha(Image.fromarray(photo[..., 0]))
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    image.info["exif"] = exif.tobytes()
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "PNG", exif=exif) if mode == "HSV" else image.save(
+        file, "TIFF", exif=exif
+    )
+    (expected,) = predictor(file.getvalue())
+    (held,) = predictor(image)
+    (opened,) = predictor(Image.open(file))
+    for answer in (held, opened):
+        assert np.abs(answer.probabilities - expected.probabilities).max() < 1e-6
+
+
+def test_an_image_of_pillow_that_is_broken_is_refused(predictor: Predictor) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(file, "BMP")
+    with pytest.raises(DataError, match="an image of mode RGB: "):
+        predictor(Image.open(io.BytesIO(file.getvalue()[:-100])))
+
+
+def test_open_files_are_read_whole(predictor: Predictor, digits_folder: Path) -> None:
+    file = sorted(digits_folder.iterdir())[3]
+    (expected,) = predictor(file)
+    with open(file, "rb") as one, open(file, "rb") as two:
+        answers = [*predictor(one), *predictor([two, io.BytesIO(file.read_bytes())])]
+    assert [a.source for a in answers] == [str(file), str(file), "[1]"]
+    assert all(a.label == expected.label for a in answers)
+    with open(file, encoding="latin-1") as text, pytest.raises(UsageError, match="TextIOWrapper") as error:
+        predictor(text)
+    assert "'rb'" in error.value.hint
+
+
+def test_a_float_picture_is_its_8_bit_version_alone_and_in_any_batch(predictor: Predictor) -> None:
+    bright = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1), np.uint8)
+    bright[0] //= 80  # nearly black, but on the scale of the others
+    expected = np.stack([p.probabilities for p in predictor(bright)])
+    for batch in (bright / 255, (bright / 255).astype(np.float32) * np.float32(1.0000001), bright.astype(int),
+                  bright.astype(float), bright.astype(np.uint16) * 257):  # fmt: skip
+        together = np.stack([p.probabilities for p in predictor(batch)])
+        alone = np.stack([predictor(one)[0].probabilities for one in batch])
+        assert (np.abs(together - expected).max(), np.abs(alone - expected).max()) < (1e-6, 1e-6)
+    with pytest.raises(DataError, match=r"0\.\.1 and on 0\.\.255 together"):
+        predictor(np.concatenate((bright / 255, bright.astype(float))))
+
+
+def test_a_predictor_travels_to_another_process(run: Run, digits_folder: Path) -> None:
+    files = sorted(digits_folder.iterdir())[:3]
+    for path in (run.folder, run.folder / "model.safetensors"):
+        sent = load(path, "torch", batch_size=2)
+        come = pickle.loads(pickle.dumps(sent))
+        assert (come.classes, come.engine, come.batch_size) == (sent.classes, "torch", 2)
+        assert [p.label for p in come(files)] == [p.label for p in sent(files)]
+    with pytest.raises(TypeError, match="not loaded from a file"):
+        pickle.dumps(Predictor(("a",), sent.preprocess, lambda x: x, "fake"))
 
 
 def test_predictions_are_those_of_the_model_file(run: Run, predictor: Predictor, digits_folder: Path) -> None:
@@ -181,6 +264,8 @@ def test_every_frame_of_a_video(predictor: Predictor, video: Path) -> None:
         (np.full((4, 4), np.nan), DataError, "NaN"),
         (None, UsageError, "no pictures in NoneType"),
         (True, UsageError, "no pictures in True"),
+        (Image.new("RGB", (0, 4)), DataError, "without pixels"),
+        (io.BytesIO(), DataError, "'file': the file is empty"),
         ("gone.mp4", DataError, "no such file"),
     ],
 )

@@ -15,7 +15,10 @@ def predict(
         Path, typer.Argument(metavar="RUN", help="run, model or exported file", show_default=False)
     ],
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="images, folders, videos", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="FILE", help="images, folders, videos; - is standard input", show_default=False
+        ),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="how many classes to name for each image")] = 3,
     engine: Annotated[

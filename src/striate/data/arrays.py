@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.decode import to_uint8
 from striate.data.folder import SPLITS
+from striate.data.scale import UNKNOWN, White, to_uint8, white_of
 from striate.data.source import Part, Pixels, Source, Targets
 from striate.errors import DataError, one_line
 
@@ -59,20 +59,25 @@ def digits() -> Source:
     return Source("digits", {"all": array_part("digits/", x, found.target)})
 
 
-def from_arrays(x: npt.ArrayLike, y: npt.ArrayLike, name: str = "arrays") -> Source:
-    """Images (n, h, w), (n, h, w, c) or (n, c, h, w) with labels (n,), one-hot (n, k), or several (n, k) of 0 and 1."""
+def from_arrays(x: npt.ArrayLike, y: npt.ArrayLike, name: str = "arrays", white: White = UNKNOWN) -> Source:
+    """Images (n, h, w), (n, h, w, c) or (n, c, h, w) with labels (n,), one-hot (n, k), or several (n, k) of 0 and 1.
+
+    `white` is the scale of the data that a network was trained on.
+    """
     labels = without_hot({"y": np.asarray(y)})
-    return _source(name, {"all": array_part(f"{name}/", np.asarray(x), labels["y"])})
+    images = np.asarray(x)
+    white = white_of([(f"{name}/pixels", images)], white)
+    return _source(name, {"all": array_part(f"{name}/", images, labels["y"], white)}, white)
 
 
-def _source(name: str, parts: dict[str, Part]) -> Source:
+def _source(name: str, parts: dict[str, Part], white: White) -> Source:
     several = any(len(part) and isinstance(part.targets[0], tuple) for part in parts.values())
-    return Source(name, parts, several=several)
+    return Source(name, parts, several=several, white=white)
 
 
-def array_part(prefix: str, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Part:
+def array_part(prefix: str, x: npt.NDArray[Any], y: npt.NDArray[Any], white: White = UNKNOWN) -> Part:
     """Arrays of pixels and labels as one part of a source; `prefix` names them in messages and ids."""
-    store = ArrayStore(channels_last(to_uint8(x, f"{prefix}pixels"), prefix), prefix)
+    store = ArrayStore(channels_last(to_uint8(x, f"{prefix}pixels", white), prefix), prefix)
     n = len(store.array)
     targets = target_names(y, prefix)
     if len(targets) != n:
@@ -150,11 +155,14 @@ def key(name: str) -> tuple[str, str] | None:
     return (axes[0], splits[0]) if (len(axes), len(splits), len(words)) == (1, 1, 2) else None
 
 
-def from_npz(file: Path | BytesIO, name: str) -> Source:
-    """`x_train y_train [x_val y_val] [x_test y_test]`, or `x y`; never unpickles."""
+def from_npz(file: Path | BytesIO, name: str, white: White = UNKNOWN) -> Source:
+    """`x_train y_train [x_val y_val] [x_test y_test]`, or `x y`; never unpickles.
+
+    All are on one scale: `white`, of the data that a network was trained on, or the one found in them.
+    """
     where = f"{name}.npz"
     try:
-        return _of_arrays(*_members(file), name)
+        return _of_arrays(*_members(file), name, white)
     except DataError as e:
         raise DataError(f"{where!r}: {e}", e.hint) from e
 
@@ -188,7 +196,9 @@ def _members(file: Path | BytesIO) -> tuple[dict[tuple[str, str], npt.NDArray[An
     return found, tuple(others)
 
 
-def _of_arrays(found: dict[tuple[str, str], npt.NDArray[Any]], others: tuple[str, ...], name: str) -> Source:
+def _of_arrays(
+    found: dict[tuple[str, str], npt.NDArray[Any]], others: tuple[str, ...], name: str, white: White
+) -> Source:
     whole, train = ("x", "all") in found, ("x", "train") in found
     if whole and any(split != "all" for _, split in found):
         raise DataError("x and y are all images, but there are splits beside them", NPZ)
@@ -196,10 +206,14 @@ def _of_arrays(found: dict[tuple[str, str], npt.NDArray[Any]], others: tuple[str
         raise DataError(f"no x_train; it holds {', '.join(others) or 'nothing'}", NPZ)
     labels = without_hot({f"y_{split}": y for (axis, split), y in found.items() if axis == "y"})
     parts = {}
+    white = white_of(
+        [("x" if split == "all" else f"x_{split}", x) for (axis, split), x in found.items() if axis == "x"],
+        white,
+    )
     for split in ("train", "val", "test", "all"):
         x, y = found.get(("x", split)), labels.get(f"y_{split}")
         if (x is None) != (y is None):
             raise DataError(f"{split} has images or labels, but not both", NPZ)
         if x is not None and y is not None:
-            parts[split] = array_part(f"{split}/", x, y)
-    return replace(_source(name, parts), passed={"array": others} if others else {})
+            parts[split] = array_part(f"{split}/", x, y, white)
+    return replace(_source(name, parts, white), passed={"array": others} if others else {})

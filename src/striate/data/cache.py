@@ -26,7 +26,7 @@ from striate.data.preprocess import Preprocess
 from striate.data.source import Digests, Pixels
 
 LIMIT = 20 << 30  # bytes of all disk caches together
-FORMAT = 1
+FORMAT = 2
 
 
 class Cache(Protocol):
@@ -132,7 +132,7 @@ def cache_key(digests: Digests, preprocess: Preprocess) -> str:
     import torch
 
     what = preprocess
-    settings = (FORMAT, what.size, what.resize, what.channels, what.crop_pct, what.interpolation)
+    settings = (FORMAT, what.size, what.resize, what.channels, what.crop_pct, what.interpolation, what.white)
     versions = (cv2.__version__, PIL.__version__, torch.__version__)
     return blake2b(
         repr((settings, versions)).encode() + digests.astype("<u8").tobytes(), digest_size=16

@@ -18,6 +18,7 @@ from striate.data.classes import class_list, given_classes, present, some
 from striate.data.folder import FileStore
 from striate.data.images import ArrayImages, Images, StoredImages, array_digests
 from striate.data.preprocess import Preprocess
+from striate.data.scale import UNKNOWN, White, white_to
 from striate.data.scan import Scan, scan
 from striate.data.source import Digests, Part, Source, Store, open_source, passed_over
 from striate.data.splits import OTHER_DATA, SHARES, SPLITS, divide, fractions, restore
@@ -100,7 +101,8 @@ def load(
     start to know which to leave out.
     """
     share = fractions(split) if split is not None else None
-    opened = open_source(source, columns, offline)
+    known = preprocess.white if preprocess else UNKNOWN
+    opened = open_source(source, columns, offline, known)
     scans = _scan(opened, thorough=on_bad_image == "skip")
     opened, skipped = _without_bad(opened, scans, on_bad_image)
     wanted = classes if classes is not None or not splits else splits["classes"]
@@ -109,6 +111,7 @@ def load(
     prepare = preprocess or _preprocess(opened, scans, img_size, in_chans, resize)
     parts = restore(opened, splits) if splits else divide(opened, share, seed, partial(_part_digests, scans))
     notes = opened.notes if splits else (*opened.notes, *_unfilled(opened, parts, share))
+    prepare = replace(prepare, white=_white(opened, parts.values(), scans, known))
     caches = _caches(parts.values(), prepare, scans, cache, cache_limit)
     images = {s: _images(part, names, opened.several, prepare, scans, caches) for s, part in parts.items()}
     if len(images["train"]) == 0:
@@ -184,6 +187,18 @@ def _preprocess(
     size = (img_size, img_size) if isinstance(img_size, int) else img_size
     c = in_chans or (3 if deep else 1)
     return Preprocess(size, resize, c, (0.0,) * c, (1.0,) * c)
+
+
+def _white(source: Source, parts: Iterable[Part], scans: Scans, known: White) -> White:
+    """The scale of arrays, or of all files of more than 8 bits together."""
+    if not scans:
+        return source.white
+    used = [scans[id(part.store)].peaks[part.rows] for part in parts]
+    integer, real = np.concatenate(used).max(0, initial=0)
+    try:
+        return white_to(integer, real, known)
+    except DataError as e:
+        raise DataError(f"{source.name}: {e}", e.hint) from e
 
 
 def _caches(

@@ -13,10 +13,12 @@ import numpy as np
 
 from striate.data.arrays import ArrayStore
 from striate.data.classes import present, some
-from striate.data.decode import decode
+from striate.data.decode import decode, orientation, verify
 from striate.data.folder import FileStore
-from striate.data.header import Header, header, opened
+from striate.data.header import Header, header
 from striate.data.near import THUMB, near_pairs
+from striate.data.scale import UNKNOWN, White, own_white, white_to
+from striate.data.scan import peak
 from striate.data.source import Part, Pixels, Source, open_source
 from striate.data.tree import Passed, natural, told
 from striate.errors import DataError
@@ -51,6 +53,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     passed: Passed = field(default_factory=dict)  # files that are no images, or in no row of the table
     notes: tuple[str, ...] = ()  # what was made of the source, where that isn't plain
+    white: White = UNKNOWN  # the scale of images of more than 8 bits
 
     @property
     def ok(self) -> bool:
@@ -65,6 +68,7 @@ class Report:
             "problems": problems,
             "passed_over": [{"kind": kind, "files": list(files)} for kind, files in self.passed.items()],
             "notes": list(self.notes),
+            "white": list(self.white),
         }
 
     def lines(self, files: int = 5, most: int = 10) -> list[str]:
@@ -78,6 +82,9 @@ class Report:
         n, k = len(self.problems), len(self.classes)
         result = f"{n} problem{'s' * (n > 1)}" if n else "no problem found"
         lines = [f"{self.images:,} images of {k} classes: {result}"]
+        if 0 < self.white[0] < 65535:
+            bits = self.white[0].bit_length()
+            lines.append(f"pixels of more than 8 bits use {bits} of 16: {self.white[0]:,} is taken as white")
         for kind, found in of_kind.items():
             lines += [f"{kind}: {p.says}" + f": {some(p.files, files)}" * bool(p.files) for p in found[:most]]
             lines += [f"{kind}: {len(found) - most} more like these"] if len(found) > most else []
@@ -94,6 +101,7 @@ class Look:
     fault: tuple[str, str] | None = None  # kind, cause
     size: tuple[int, int] = (0, 0)
     digest: bytes = b""
+    peak: tuple[float, float] = (0.0, 0.0)  # of more than 8 bits: the largest integer, or the largest float
     thumb: Pixels | None = None
     notes: tuple[tuple[str, str], ...] = ()  # kind, what
 
@@ -120,9 +128,15 @@ def check(
         files = tuple(s.name for s in seen if kind in dict(s.notes))
         found += [Problem(kind, says, files)] if files else []
     good = [s for s in seen if not s.fault]
+    white = opened.white
+    integer, real = np.max([s.peak for s in good] or [(0, 0)], axis=0).tolist()
+    try:
+        white = white_to(integer, real, white)
+    except DataError as e:
+        found.append(Problem("scale", str(e)))
     found += _exact(good) + (_alike(good) if near else [])
     counts, splits = _counts(opened.parts.values()), {s: len(p) for s, p in opened.parts.items()}
-    return Report(len(seen), counts, splits, found, opened.passed, opened.notes)
+    return Report(len(seen), counts, splits, found, opened.passed, opened.notes, white)
 
 
 NOTES = {
@@ -155,7 +169,9 @@ def _look(split: str, part: Part, i: int) -> Look:
         try:
             data = part.store.encoded(row)
             head = header(data)
-            small = decode(data, 3, (NEAR, NEAR))
+            look.peak = peak(data, head) if head.deep else (0.0, 0.0)
+            small = decode(data, 3, (NEAR, NEAR), own_white(*look.peak))
+            verify(data, head)
         except DataError as e:
             kind = (
                 "empty"
@@ -166,7 +182,7 @@ def _look(split: str, part: Part, i: int) -> Look:
             )
             look.fault = (kind, str(e))
             return look
-        if _flat(small):  # a JPEG at an eighth of its size shows no fine texture
+        if _flat(small) and head.format == "JPEG":  # at an eighth of its size it shows no fine texture
             small = decode(data, 3)
         _judge(look, small, data, head)
     return look
@@ -195,17 +211,6 @@ def _judge(look: Look, pixels: Pixels, content: bytes, head: Header | None = Non
 
 def _flat(pixels: Pixels) -> bool:
     return bool((pixels == pixels[:1, :1]).all())
-
-
-def orientation(data: bytes, head: Header) -> int:
-    """The EXIF orientation, 1 to 8; 0 where there is none or it can't be read."""
-    if head.format == "JPEG" and b"Exif\0\0" not in data[: head.body]:
-        return 0
-    try:
-        with opened(data, head.format) as image:
-            return int(image.getexif().get(0x0112, 0))
-    except Exception:  # whatever Pillow says: it can't be read
-        return 0
 
 
 def _structure(source: Source) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from striate.data.cache import RamCache, memory
 from striate.data.decode import decode
-from striate.data.scan import digest
+from striate.data.header import header
+from striate.data.scale import UNKNOWN, White, white_to
+from striate.data.scan import digest, scan
 from striate.data.source import Indices, Pixels
 from striate.data.tree import Folder, Tree, natural
 from striate.errors import DataError, UsageError, nearest
@@ -29,8 +32,11 @@ COLOURS = {"grayscale": 1, "rgb": 3}
 class Flow(Iterator[Any]):
     """Batches without end, in a new order each epoch; `len` is the number of batches in one.
 
-    A batch is (images, labels, sample weights), or as many of these as there are; images alone come alone.
+    A batch is (images, labels, sample weights), or as many of these as there are; images alone come alone. `white` is
+    the brightest that a pixel can be.
     """
+
+    white = 255.0
 
     def __init__(
         self,
@@ -62,7 +68,7 @@ class Flow(Iterator[Any]):
 
     def __getitem__(self, batch: int) -> Any:
         rows = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        images = self.generator.batch(self.images(rows), self._rng if self.augment else None)
+        images = self.generator.batch(self.images(rows), self._rng if self.augment else None, self.white)
         if self.save:
             self._write(images, rows)
         targets = self.targets(rows)
@@ -103,7 +109,8 @@ class Flow(Iterator[Any]):
 class ArrayFlow(Flow):
     """Of arrays in memory."""
 
-    def __init__(self, x: Tensor, y: Any, weights: Any, *flow: Any) -> None:
+    def __init__(self, x: Tensor, white: float, y: Any, weights: Any, *flow: Any) -> None:
+        self.white = white
         self._x, self._targets = x, [torch.as_tensor(np.asarray(t)) for t in (y, weights) if t is not None]
         super().__init__(*flow)
 
@@ -171,10 +178,17 @@ class ImageFiles:
         self.tree, self.root, self.channels = tree, tree.root, COLOURS[colour]
         self._method, self._keep = methods[interpolation], keep_aspect_ratio
 
+    @cached_property
+    def white(self) -> White:
+        """The scale of all files of more than 8 bits together, looked for when the first of them is read."""
+        peaks = scan(len(self.paths), lambda row: self.tree.read(self.paths[row])).peaks
+        return white_to(*peaks.max(0).tolist())
+
     def read(self, row: int, size: tuple[int, int]) -> Pixels:
         """uint8 (c, h, w)"""
         try:
-            pixels = decode(self.tree.read(self.paths[row]), self.channels)
+            data = self.tree.read(self.paths[row])
+            pixels = decode(data, self.channels, white=self.white if header(data).deep else UNKNOWN)
         except DataError as e:
             raise DataError(f"{self.paths[row]!r}: {e}", e.hint) from e
         image = Image.fromarray(pixels.squeeze(2) if self.channels == 1 else pixels)

@@ -44,7 +44,8 @@ class FileStore:
         return self.tree.read(self.paths[row])
 
     def pixels(self, row: int, preprocess: "Preprocess") -> Pixels:
-        return preprocess.fit(decode(self.encoded(row), preprocess.channels, preprocess.size))
+        encoded = self.encoded(row)
+        return preprocess.fit(decode(encoded, preprocess.channels, preprocess.least, preprocess.white))
 
 
 def from_tree(tree: Tree, name: str) -> Source:

@@ -1,9 +1,9 @@
 """`ImageDataGenerator` with Keras' arguments and their documented meaning, on whole batches of torch tensors.
 
 Different on purpose from the original: width shifts move pictures sideways and height shifts up and down; the centre
-of oblong images stays where it is; a validation subset is stratified and never augmented; brightness works on any range
-of values; every flow has random numbers of its own; statistics that were never fitted are an error. The same seed gives
-`get_random_transform` the numbers that Keras draws.
+of oblong images stays where it is; a validation subset is stratified and never augmented; brightness ends at the white
+of the whole array, 1 or 255 for floats; every flow has random numbers of its own; statistics that were never fitted are
+an error. The same seed gives `get_random_transform` the numbers that Keras draws.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,6 +30,7 @@ from striate.data.augment.whiten import (
 )
 from striate.data.flow import ArrayFlow, ClassFolders, ClassMode, DirectoryFlow, subset_rows
 from striate.data.frame import Frame, FrameFlow, FrameMode
+from striate.data.scale import brightest
 from striate.errors import UsageError
 
 Shift = float | int | Sequence[float]
@@ -147,14 +148,16 @@ class ImageDataGenerator:
 
     def apply_transform(self, x: Any, transform_parameters: Parameters) -> Tensor:
         """One image, changed as the parameters say; those that are missing change nothing."""
-        return self._back(self._apply(self._given(np.asarray(x)[None]).float(), [transform_parameters]))[0]
+        image = np.asarray(x)
+        given = self._given(image[None]).float()
+        return self._back(self._apply(given, [transform_parameters], brightest(image)))[0]
 
     def random_transform(self, x: Any, seed: int | None = None) -> Tensor:
         """One image, changed at random."""
         return self.apply_transform(x, self.get_random_transform(np.shape(x), seed))
 
-    def _apply(self, x: Tensor, parameters: Sequence[Parameters]) -> Tensor:
-        """float (n, c, h, w), n sets of parameters -> the same shape"""
+    def _apply(self, x: Tensor, parameters: Sequence[Parameters], white: float) -> Tensor:
+        """float (n, c, h, w), n sets of parameters, the brightest that a pixel can be -> the same shape"""
 
         def column(name: str, default: float) -> Tensor:
             values = [p.get(name) for p in parameters]
@@ -173,8 +176,7 @@ class ImageDataGenerator:
         if any(p.get("channel_shift_intensity") is not None for p in parameters):
             x = shift_channels(x, column("channel_shift_intensity", 0))
         if any(p.get("brightness") is not None for p in parameters):
-            top = torch.where(x.amax((1, 2, 3), keepdim=True) > 1, 255.0, 1.0)
-            x = (x * column("brightness", 1).view(-1, 1, 1, 1)).clamp_(min=0).minimum(top)
+            x = (x * column("brightness", 1).view(-1, 1, 1, 1)).clamp_(0, white)
         return x
 
     # Statistics
@@ -183,8 +185,8 @@ class ImageDataGenerator:
         """Finds mean, standard deviation and whitening matrix of these images (n, h, w, c)."""
         images = self._given(x).to(self.dtype)
         if augment:
-            rng = np.random.RandomState(seed)
-            images = torch.cat([self._changed(images, rng) for _ in range(rounds)])
+            rng, white = np.random.RandomState(seed), brightest(np.asarray(x))
+            images = torch.cat([self._changed(images, rng, white) for _ in range(rounds)])
         images = images * self.rescale if self.rescale else images
         if self.featurewise_center:
             self.mean = channel_mean(images)
@@ -213,16 +215,17 @@ class ImageDataGenerator:
 
     # Batches
 
-    def batch(self, x: Tensor, rng: np.random.RandomState | None) -> Tensor:
+    def batch(self, x: Tensor, rng: np.random.RandomState | None, white: float = 255.0) -> Tensor:
         """float (n, c, h, w) -> a finished batch in this generator's layout; nothing is random without `rng`."""
         x = x.to(self.device)
-        changed = self._changed(x, rng) if rng is not None else x
+        changed = self._changed(x, rng, white) if rng is not None else x
         return self._back(self._standardize(changed.to(self.dtype)))
 
-    def _changed(self, x: Tensor, rng: np.random.RandomState) -> Tensor:
+    def _changed(self, x: Tensor, rng: np.random.RandomState, white: float) -> Tensor:
         c, h, w = x.shape[1:]
         shape = (h, w, c) if self.data_format == "channels_last" else (c, h, w)
-        return self._apply(x.float(), [self.get_random_transform(shape, rng=rng) for _ in range(len(x))])
+        drawn = [self.get_random_transform(shape, rng=rng) for _ in range(len(x))]
+        return self._apply(x.float(), drawn, white)
 
     def flow(
         self,
@@ -247,8 +250,9 @@ class ImageDataGenerator:
             classes if classes.ndim == 1 else np.unique(classes, axis=0, return_inverse=True)[1].reshape(-1)
         )
         rows = subset_rows(classes, self.validation_split, subset)
+        white = brightest(np.asarray(x))
         flow = ArrayFlow(
-            images, y, sample_weight, self, rows, batch_size, shuffle, seed, subset != "validation"
+            images, white, y, sample_weight, self, rows, batch_size, shuffle, seed, subset != "validation"
         )
         flow.save = (str(save_to_dir), save_prefix, save_format) if save_to_dir else None
         return flow

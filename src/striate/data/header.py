@@ -5,7 +5,9 @@ before any decoder sees it.
 """
 
 import io
+import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -19,12 +21,25 @@ MAX_PIXELS = (
 
 ACCEPTED = "accepted are JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, AVIF, HEIC"
 FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15 without DHT, JPG, DAC
-STANDALONE = {0x01, *range(0xD0, 0xD8)}  # TEM, RST0..RST7: markers that carry no length
+PLANES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # numbers a pixel by the colour type of a PNG
+TEXT = (b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
+TURNING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # their keywords that may tell an orientation
+BITS, COMPRESSION = 258, 259  # tags of a TIFF
+DEFLATE, LZW = 1032, 2731  # bytes that one byte can stand for: 258 in two bits, 4096 in twelve
+PACKED = {5: LZW, 8: DEFLATE, 32946: DEFLATE, 32773: 64, 7: 1536}  # by the compression of a TIFF; 7 is JPEG
+FAX = (2, 3, 4)  # compressions of a TIFF in which a row takes a bit at least
+MARKER = re.compile(
+    rb"\xff[^\x00\x01\xd0-\xd7\xff]"
+)  # of a JPEG, that carries a length: not TEM, not RST0..RST7
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`channels`: 1 grey or 3 colour; `simple`: OpenCV gives the right pixels, of all kinds of the format."""
+    """`channels`: 1 grey or 3 colour; `simple`: OpenCV gives the right pixels, of all kinds of the format.
+
+    `deep`: more than 8 bits a channel; `exif`: an orientation may be told; `densest`: pixels that a byte of such a file
+    can hold at most.
+    """
 
     format: str
     width: int
@@ -32,6 +47,9 @@ class Header:
     channels: int
     simple: bool
     body: int = 0  # where the compressed pixels begin
+    deep: bool = False
+    exif: bool = True
+    densest: int = MAX_PIXELS
 
 
 def sniff(data: bytes) -> str:
@@ -63,7 +81,10 @@ def header(data: bytes) -> Header:
 
 
 def complete(data: bytes, head: Header) -> None:
-    """DataError where the compressed pixels stop before their end marker: decoders fill up with grey."""
+    """DataError where the compressed pixels stop before their end: decoders fill up with grey, at any size."""
+    if head.width * head.height > head.densest * len(data):
+        what = f"{head.format} of {head.width}x{head.height} pixels in {len(data):,} bytes"
+        raise DataError(f"{what}: cut short, for so few can't hold so many")
     if head.format == "JPEG" and data.rfind(b"\xff\xd9", head.body) < 0:
         raise DataError("the JPEG is cut short: no end marker")
     if head.format == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
@@ -75,49 +96,65 @@ def complete(data: bytes, head: Header) -> None:
 
 
 def _jpeg(data: bytes, kind: str) -> Header:
-    pos, size = 2, None
-    while pos + 4 <= len(data):
-        if data[pos] != 0xFF:
-            raise DataError(f"broken JPEG: no marker at byte {pos}")
-        marker = data[pos + 1]
-        if marker == 0xFF:  # fill byte
-            pos += 1
-            continue
-        if marker in STANDALONE:
-            pos += 2
-            continue
+    size, densest = None, MAX_PIXELS
+    for marker, pos, _ in segments(data):
         if marker == 0xD9:
             raise DataError("broken JPEG: it ends before its pixels begin")
         if marker == 0xDA:
             if size is None:
                 raise DataError("broken JPEG: pixels before a frame header")
             height, width, parts = size
-            return Header(kind, width, height, 1 if parts == 1 else 3, parts in (1, 3), pos)
+            return Header(
+                kind, width, height, 1 if parts == 1 else 3, parts in (1, 3), pos,
+                exif=b"Exif\0\0" in data[:pos], densest=densest,
+            )  # fmt: skip
         if marker in FRAME_HEADERS and pos + 10 <= len(data):
-            size = (
-                int.from_bytes(data[pos + 5 : pos + 7]),
-                int.from_bytes(data[pos + 7 : pos + 9]),
-                data[pos + 9],
-            )
-        pos += 2 + int.from_bytes(data[pos + 2 : pos + 4])
+            height, width = int.from_bytes(data[pos + 5 : pos + 7]), int.from_bytes(data[pos + 7 : pos + 9])
+            size = height, width, data[pos + 9]
+            if marker in (0xC0, 0xC1, 0xC2):
+                densest = 512  # a block of 64 takes a bit at least in Huffman's codes
     raise DataError("the JPEG is cut short: it ends inside its header")
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, first byte and end of each segment of a JPEG, to the one that opens its pixels; strays are skipped."""
+    pos = 2
+    while (found := MARKER.search(data, pos)) and found.start() <= len(data) - 4:
+        first = found.start()
+        marker, pos = data[first + 1], first + 2 + int.from_bytes(data[first + 2 : first + 4])
+        yield marker, first, pos
+        if marker in (0xD9, 0xDA):
+            return
 
 
 def _png(data: bytes, kind: str) -> Header:
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise DataError("the PNG is cut short: it ends inside its header")
     width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    colour = data[25]
-    if colour not in (0, 2, 3, 4, 6):
-        raise DataError(f"broken PNG: colour type {colour}")
-    pos, simple = 33, colour < 4  # 4 and 6 have alpha
-    while pos + 8 <= len(data):
-        chunk = data[pos + 4 : pos + 8]
+    depth, colour = data[24], data[25]
+    if colour not in PLANES or depth not in (1, 2, 4, 8, 16):
+        raise DataError(f"broken PNG: colour type {colour} of {depth} bits")
+    simple, exif, body = colour < 4, False, 0  # 4 and 6 have alpha
+    for chunk, pos in chunks(data):
         if chunk == b"IDAT":
-            return Header(kind, width, height, 1 if colour in (0, 4) else 3, simple, pos)
-        simple = simple and chunk not in (b"tRNS", b"eXIf", b"acTL")
+            body = body or pos
+        exif = exif or chunk == b"eXIf" or (chunk in TEXT and data.startswith(TURNING, pos + 8))
+        simple = simple and chunk not in (b"tRNS", b"acTL")
+    if not body:
+        raise DataError("the PNG is cut short: it ends inside its header")
+    channels, bits = 1 if colour in (0, 4) else 3, depth * PLANES[colour]
+    simple = simple and not exif
+    return Header(kind, width, height, channels, simple, body, depth == 16, exif, 8 * DEFLATE // bits)
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Type and first byte of each chunk of a PNG."""
+    pos = 8
+    while pos + 8 <= len(data):
+        yield (kind := data[pos + 4 : pos + 8]), pos
+        if kind == b"IEND":
+            return
         pos += 12 + int.from_bytes(data[pos : pos + 4])
-    raise DataError("the PNG is cut short: it ends inside its header")
 
 
 def _png_chunks(data: bytes, pos: int) -> None:
@@ -148,12 +185,20 @@ def _boxes(data: bytes, kind: str) -> None:
 def _other(data: bytes, kind: str) -> Header:
     """The formats that Pillow opens: it reads the header only, until pixels are asked for."""
     from PIL import UnidentifiedImageError
+    from PIL.TiffImagePlugin import TiffImageFile
 
+    densest = {"GIF": LZW, "BMP": 128}.get(kind, MAX_PIXELS)
     try:
         with opened(data, kind) as image:
             width, height = image.size
             grey = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
             preview = kind == "TIFF" and _is_preview(image.tag_v2)
+            deep = kind == "PPM" and image.mode == "I"
+            if isinstance(image, TiffImageFile):
+                bits, packing = image.tag_v2.get(BITS, (1,)), image.tag_v2.get(COMPRESSION, 1)
+                deep = max(bits) > 8
+                densest = 8 * PACKED.get(packing, MAX_PIXELS) // sum(bits)
+                densest = 8 * min(width, 1 << 14) if packing in FAX else max(1, densest)
     except DataError:
         raise
     except UnidentifiedImageError as e:
@@ -162,7 +207,7 @@ def _other(data: bytes, kind: str) -> Header:
         raise DataError(f"broken {kind}: {e}") from e
     if preview:
         raise DataError(f"this is a camera raw file, not an image of a known format; {CONVERT['camera raw']}")
-    return Header(kind, width, height, 1 if grey else 3, False)
+    return Header(kind, width, height, 1 if grey else 3, False, deep=deep, densest=densest)
 
 
 def _is_preview(tags: Any) -> bool:

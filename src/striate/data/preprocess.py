@@ -17,6 +17,7 @@ from torch import Tensor
 
 from striate.data.decode import decode
 from striate.data.files import read_file
+from striate.data.scale import UNKNOWN, White
 from striate.data.source import Pixels
 from striate.errors import DataError, UsageError, nearest
 
@@ -31,7 +32,8 @@ class Preprocess:
 
     `squash` ignores the aspect, `crop` keeps the largest centred part of the right aspect, `pad` adds black
     bars. `crop_pct` is how much of the crop is kept: 0.875 is the 256 -> 224 of the ImageNet papers.
-    Either `interpolation` is antialiased, the same as Pillow's.
+    Either `interpolation` is antialiased, the same as Pillow's. `white` is the scale of the data, where they have more
+    than 8 bits: which integer is white and which float, 0 where it isn't known (see `striate.data.scale`).
     """
 
     size: tuple[int, int]
@@ -41,6 +43,7 @@ class Preprocess:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     crop_pct: float = 1.0
     interpolation: str = "bilinear"
+    white: White = UNKNOWN
 
     def __post_init__(self) -> None:
         if self.resize not in RESIZE:
@@ -55,6 +58,10 @@ class Preprocess:
             raise UsageError(f"image size {self.size}: (height, width) of 1 to 16384 pixels is expected")
         if not 0 < self.crop_pct <= 1:
             raise UsageError(f"crop_pct {self.crop_pct}: expected over 0, up to 1")
+        if len(self.white) != 2 or not (
+            self.white[0] in (0, *range(255, 65536)) and self.white[1] in (0, 1, 255)
+        ):
+            raise UsageError(f"white {self.white}: expected an integer of 255 to 65535, and 1 or 255; or 0")
         for name in ("mean", "std"):
             value = tuple(float(v) for v in getattr(self, name))
             if len(value) == 3 and self.channels == 1 and len(set(value)) == 1:
@@ -73,12 +80,19 @@ class Preprocess:
     def read(self, source: str | Path | bytes) -> Tensor:
         """A file, or its bytes -> uint8 (c, h, w)."""
         if isinstance(source, bytes):
-            return torch.from_numpy(np.ascontiguousarray(self.fit(decode(source, self.channels, self.size))))
+            pixels = self.fit(decode(source, self.channels, self.least, self.white))
+            return torch.from_numpy(np.ascontiguousarray(pixels))
         try:
             return self.read(read_file(source))
         except DataError as e:
             name = repr(str(source))
             raise DataError(str(e) if str(e).startswith(name) else f"{name}: {e}", e.hint) from e
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """The sides under which a picture must not be decoded, as what is cut from it would have to be enlarged."""
+        part = self.crop_pct if self.resize == "crop" else 1.0
+        return math.ceil(self.size[0] / part), math.ceil(self.size[1] / part)
 
     def fit(self, image: Pixels) -> Pixels:
         """uint8 (..., h, w, c) of any size -> uint8 (..., c, *size)."""
@@ -94,7 +108,7 @@ class Preprocess:
         return {
             "size": list(self.size), "resize": self.resize, "channels": self.channels,
             "mean": list(self.mean), "std": list(self.std), "crop_pct": self.crop_pct,
-            "interpolation": self.interpolation,
+            "interpolation": self.interpolation, "white": list(self.white),
         }  # fmt: skip
 
     @classmethod

@@ -12,8 +12,9 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.decode import decode
-from striate.data.header import complete, header
+from striate.data.decode import decode, deep, verify
+from striate.data.header import Header, complete, header
+from striate.data.scale import span
 from striate.data.source import Digests
 from striate.errors import DataError
 
@@ -30,12 +31,13 @@ class Scan:
     sizes: npt.NDArray[np.int32]  # (n, 2): height, width
     channels: npt.NDArray[np.uint8]
     digests: Digests
+    peaks: npt.NDArray[np.float64]  # (n, 2): the largest integer, or float, where there are more than 8 bits
     bad: dict[int, str] = field(default_factory=dict)
 
 
 def scan(n: int, encoded: Callable[[int], bytes], thorough: bool = False) -> Scan:
     """Looks at rows 0..n-1; `thorough` decodes every image, at an eighth of its size where that's possible."""
-    found = Scan(np.zeros((n, 2), np.int32), np.zeros(n, np.uint8), np.zeros(n, np.uint64))
+    found = Scan(np.zeros((n, 2), np.int32), np.zeros(n, np.uint8), np.zeros(n, np.uint64), np.zeros((n, 2)))
 
     def look(first: int) -> None:
         for row in range(first, min(n, first + SPAN)):
@@ -43,8 +45,12 @@ def scan(n: int, encoded: Callable[[int], bytes], thorough: bool = False) -> Sca
                 data = encoded(row)
                 head = header(data)
                 complete(data, head)
-                if thorough or head.format in DECODED:
+                if head.deep:
+                    found.peaks[row] = peak(data, head)
+                elif thorough or head.format in DECODED:
                     decode(data, 1, at_least=(1, 1))
+                if thorough:
+                    verify(data, head)
             except DataError as e:
                 found.bad[row] = str(e)
                 continue
@@ -57,6 +63,17 @@ def scan(n: int, encoded: Callable[[int], bytes], thorough: bool = False) -> Sca
             pass
     found.bad = dict(sorted(found.bad.items()))
     return found
+
+
+def peak(data: bytes, head: Header) -> tuple[float, float]:
+    """The largest number of an image of more than 8 bits: as an integer and 0, or 0 and as a float."""
+    values = deep(data, head)
+    if values.dtype == np.uint8:
+        return 0.0, 0.0
+    low, high = span(values, "image")
+    if low < 0:
+        raise DataError(f"image: values {low:g}..{high:g}; none under 0 is expected")
+    return (0.0, high) if values.dtype.kind == "f" else (high, 0.0)
 
 
 def digest(data: "bytes | memoryview[int]") -> int:

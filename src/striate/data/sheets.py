@@ -16,6 +16,7 @@ from striate.data.files import read_file
 from striate.data.folder import FileStore
 from striate.data.images import Images
 from striate.data.preprocess import Preprocess
+from striate.data.scale import White
 from striate.data.source import Pixels, open_source
 from striate.errors import DataError, UsageError
 
@@ -161,16 +162,16 @@ def problem_sheet(source: object, report: Report, most: int = 60, columns: int =
             if name not in stores or len(pictures) == most:
                 continue
             part, row = stores[name]
-            pictures.append((_shown(part.store, int(row)), f"{problem.kind} {name}"))
+            pictures.append((_shown(part.store, int(row), report.white), f"{problem.kind} {name}"))
     return sheet(pictures, columns) if pictures else None
 
 
-def _shown(store: Any, row: int) -> Pixels:
+def _shown(store: Any, row: int, white: White) -> Pixels:
     """A small version, or a grey square where it can't be decoded."""
     small = Preprocess((CELL, CELL), "pad")
     try:
         if isinstance(store, FileStore):
-            return small.fit(decode(store.encoded(row), 3, (CELL, CELL)))
+            return small.fit(decode(store.encoded(row), 3, (CELL, CELL), white))
         return np.asarray(store.pixels(row, small))
     except DataError:
         return np.full((3, CELL, CELL), 200, np.uint8)

@@ -78,12 +78,19 @@ class Source:
     stray: tuple[str, ...] = ()  # images that belong to no class
     passed: dict[str, tuple[str, ...]] = field(default_factory=dict)  # files that it doesn't use, by kind
     notes: tuple[str, ...] = ()  # what was made of the source, where that isn't plain
+    white: tuple[int, int] = (0, 0)  # the scale that its arrays were on (see `striate.data.scale`)
 
 
-def open_source(source: object, columns: Mapping[str, str] | None = None, offline: bool = False) -> Source:
+def open_source(
+    source: object,
+    columns: Mapping[str, str] | None = None,
+    offline: bool = False,
+    white: tuple[int, int] = (0, 0),
+) -> Source:
     """A DATA word, a path, a pair of arrays, a data frame, or a Source itself.
 
-    `columns` names the columns of a table by their role: path, label, split, group, weight.
+    `columns` names the columns of a table by their role: path, label, split, group, weight. `white` is the scale of
+    the data that a network was trained on (see `striate.data.scale`).
     """
     from striate.data import arrays, cifar, published, table
     from striate.data.archive import Zip
@@ -92,7 +99,7 @@ def open_source(source: object, columns: Mapping[str, str] | None = None, offlin
     if isinstance(source, Source):
         return source
     if isinstance(source, tuple) and len(source) == 2:
-        return arrays.from_arrays(*source)
+        return arrays.from_arrays(*source, white=white)
     if hasattr(source, "columns"):
         return table.from_frame(source, columns=columns)
     if not isinstance(source, (str, Path)):
@@ -112,11 +119,11 @@ def open_source(source: object, columns: Mapping[str, str] | None = None, offlin
         raise DataError(f"no data at {str(source)!r}", nearest(str(source), NAMES) or known)
     name, kind = path.resolve().stem, path.suffix.lower()
     if path.is_dir():
-        return from_files(Folder(str(path)), path.resolve().name, columns)
+        return from_files(Folder(str(path)), path.resolve().name, columns, white)
     if kind == ".zip":
-        return from_files(Zip(path), name, columns)
+        return from_files(Zip(path), name, columns, white)
     if kind == ".npz":
-        return arrays.from_npz(path, name)
+        return arrays.from_npz(path, name, white)
     if kind in (".csv", ".tsv"):
         return table.from_csv(Folder(str(path.parent)), path.name, name, columns)
     if path.name.lower().endswith((".tar.gz", ".tgz")):
@@ -125,7 +132,12 @@ def open_source(source: object, columns: Mapping[str, str] | None = None, offlin
     raise DataError(f"{str(source)!r}: not a kind of data set that I know", expected)
 
 
-def from_files(tree: "Tree", name: str, columns: Mapping[str, str] | None = None) -> Source:
+def from_files(
+    tree: "Tree",
+    name: str,
+    columns: Mapping[str, str] | None = None,
+    white: tuple[int, int] = (0, 0),
+) -> Source:
     """What a folder or an archive holds: IDX, CIFAR's binary files, one .npz, images in a table, or class folders."""
     from striate.data import arrays, cifar, folder, idx, table
 
@@ -136,7 +148,7 @@ def from_files(tree: "Tree", name: str, columns: Mapping[str, str] | None = None
         used = {f for f in files if f.rpartition("/")[2] in cifar.WANTED}
         return _beside(cifar.from_tree(tree, name), tree, used)
     if not tree.images() and len(single := [f for f in files if f.lower().endswith(".npz")]) == 1:
-        return _beside(arrays.from_npz(BytesIO(tree.read(single[0])), name), tree, set(single))
+        return _beside(arrays.from_npz(BytesIO(tree.read(single[0])), name, white), tree, set(single))
     if found := table.of_images(tree, columns):
         source = table.from_csv(tree, found, name, columns)
         listed = {part.store.name(row) for part in source.parts.values() for row in part.rows.tolist()}

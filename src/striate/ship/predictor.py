@@ -60,7 +60,10 @@ class Unreadable:
 
 
 class Predictor:
-    """Class names, preprocessing and an engine; safe to call from several threads."""
+    """Class names, preprocessing and an engine; safe to call from several threads.
+
+    One that `load` gave can be pickled: it is loaded again, from the same file, where it is unpickled.
+    """
 
     def __init__(
         self,
@@ -70,10 +73,16 @@ class Predictor:
         engine: str,
         batch_size: int = BATCH,
         several: bool = False,
+        path: Path | None = None,
     ) -> None:
         self.classes, self.preprocess, self.engine = tuple(classes), preprocess, engine
-        self.batch_size, self.several = batch_size, several
+        self.batch_size, self.several, self.path = batch_size, several, path
         self._answers = answers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.path is None:
+            raise TypeError("a predictor that was not loaded from a file can't be pickled")
+        return load, (self.path.absolute(), self.engine, self.batch_size)
 
     def __call__(self, source: Any, top: int = 5) -> list[Prediction]:
         """Predictions for every picture of `source`, in order."""
@@ -82,8 +91,9 @@ class Predictor:
     def stream(self, source: Any, top: int = 5, batch_size: int | None = None) -> Iterator[Prediction]:
         """Predictions as they come; pictures are decoded by several threads while others are answered.
 
-        `source` is a path (image, folder, video), bytes, an array (h, w), (h, w, c) or (n, h, w, c), the number of a
-        camera, or an iterable of these. Raises DataError for a picture that can't be read.
+        `source` is a path (image, folder, video), bytes, an open file, an image of Pillow, an array (h, w), (h, w, c)
+        or (n, h, w, c), the number of a camera, or an iterable of these. Raises DataError for a picture that can't be
+        read.
         """
         for answer in self.attempts(source, top, batch_size):
             if isinstance(answer, Unreadable):
@@ -159,7 +169,7 @@ def load(path: Path | str, engine: str = "auto", batch_size: int = BATCH) -> Pre
         model = run.model() if run else checkpoint.load(path)
         name = engines.pick(engine)
         answers = engines.of_model(model, file, name)
-        return Predictor(model.classes, model.preprocess, answers, name, batch_size, model.several)
+        return Predictor(model.classes, model.preprocess, answers, name, batch_size, model.several, path)
     return _exported(path, engine, batch_size)
 
 
@@ -200,7 +210,7 @@ def _exported(path: Path, engine: str, batch_size: int) -> Predictor:
     try:
         answers = engines.of_file(path, facts["preprocess"])
         preprocess = Preprocess.from_dict(facts["preprocess"])
-        return Predictor(facts["classes"], preprocess, answers, name, batch_size, facts["several"])
+        return Predictor(facts["classes"], preprocess, answers, name, batch_size, facts["several"], path)
     except StriateError:
         raise
     except Exception as error:  # each runtime has its own for a graph that it can't take

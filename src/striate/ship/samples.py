@@ -42,7 +42,7 @@ class Samples:
         if isinstance(store, ArrayStore):
             return np.ascontiguousarray(channels(store.array[row], c))
         if isinstance(store, FileStore):
-            return decode(store.encoded(row), c)
+            return decode(store.encoded(row), c, white=self.preprocess.white)
         raise DataError(f"no raw pictures in a {type(store).__name__}")
 
     def some(self, most: int) -> "Samples":
@@ -53,10 +53,11 @@ class Samples:
 
 def samples(run: Run, split: str) -> Samples:
     """The pictures of `train`, `val` or `test`, from the data that the run was trained on."""
-    parts = restore(open_source(run.recipe.data, named_columns(run.recipe.columns), offline=True), run.splits)
+    model = run.model()
+    columns, white = named_columns(run.recipe.columns), model.preprocess.white
+    parts = restore(open_source(run.recipe.data, columns, offline=True, white=white), run.splits)
     if not len(parts[split]):
         raise DataError(f"{run.folder}: there are no images in its {split} split to compare on")
-    model = run.model()
     return Samples(parts[split], model.classes, model.preprocess)
 
 

@@ -1,29 +1,33 @@
-"""What can be looked at: files, bytes, arrays, folders, videos, cameras, and anything that yields these."""
+"""What can be looked at: files, bytes, arrays, Pillow's images, folders, videos, cameras, and what yields these."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from striate.data.arrays import channels
-from striate.data.decode import decode, to_uint8
-from striate.data.files import read_file
+from striate.data.decode import decode, numbers
+from striate.data.files import MAX_BYTES, read_file
 from striate.data.preprocess import Preprocess
+from striate.data.scale import Numbers, on_one_scale
+from striate.data.scale import picture as scaled
 from striate.data.source import Pixels
 from striate.data.tree import Folder, told
 from striate.errors import DataError, UsageError
 
 VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-Picture = (
-    str | bytes | Pixels | DataError
-)  # a path, encoded bytes, raw pixels (h, w, c); or why there is none
+# a path, encoded bytes, or raw pixels (h, w, c) on a scale of docs/data.md; or why there is none
+Picture = str | bytes | Numbers | DataError
 
 
 def pictures(source: Any, name: str = "") -> Iterator[tuple[str, Picture]]:
     """Each picture of `source` with a name for it, nothing decoded yet but frames of a video.
 
-    An array is one picture (h, w) or (h, w, c), or several (n, h, w, c); a number is a camera.
+    An array is one picture (h, w) or (h, w, c), or several (n, h, w, c); a number is a camera; of an open file the rest
+    is one picture, and so is standard input, named -.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         yield name or "bytes", bytes(source)
@@ -33,6 +37,10 @@ def pictures(source: Any, name: str = "") -> Iterator[tuple[str, Picture]]:
         raise UsageError(f"no pictures in {source}")
     elif isinstance(source, int | np.integer):
         yield from frames(int(source))
+    elif isinstance(source, Image.Image):
+        yield name or getattr(source, "filename", "") or "image", _raw(numbers(source))
+    elif hasattr(source, "read"):
+        yield _handle(source, name)
     elif hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
         yield from _array(np.asarray(source), name or "array")
     elif isinstance(source, Iterable):
@@ -49,7 +57,12 @@ def pictures(source: Any, name: str = "") -> Iterator[tuple[str, Picture]]:
 
 
 def _path(path: Path) -> Iterator[tuple[str, Picture]]:
-    if path.is_dir():
+    if str(path) == "-":
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise DataError(f"standard input: over the limit of {MAX_BYTES:,} bytes")
+        yield "-", data
+    elif path.is_dir():
         folder = Folder(str(path))
         if not (found := folder.images()):
             raise DataError("; ".join((f"{path}: no images in this folder", *told(folder.passed()))))
@@ -60,10 +73,17 @@ def _path(path: Path) -> Iterator[tuple[str, Picture]]:
         yield str(path), str(path)
 
 
-def _array(array: Any, name: str) -> Iterator[tuple[str, Picture]]:
-    pixels = to_uint8(array, name)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
+def _handle(file: Any, name: str) -> tuple[str, bytes]:
+    """What is left in an open file, or in whatever else can be read."""
+    data = file.read()
+    if not isinstance(data, bytes):
+        raise UsageError(f"no pictures in {type(file).__name__}", "open the file in binary mode, 'rb'")
+    own = getattr(file, "name", "")
+    return (own if isinstance(own, str) and own else name or "file"), data
+
+
+def _array(array: Numbers, name: str) -> Iterator[tuple[str, Picture]]:
+    pixels = _raw(array)
     if pixels.ndim not in (3, 4) or pixels.shape[-1] not in (1, 3, 4) or 0 in pixels.shape:
         raise DataError(
             f"{name}: shape {array.shape}; expected (h, w), (h, w, c) or (n, h, w, c), c of 1, 3 or 4"
@@ -71,7 +91,12 @@ def _array(array: Any, name: str) -> Iterator[tuple[str, Picture]]:
     if pixels.ndim == 3:
         yield name, pixels
     else:
+        on_one_scale(pixels, name)
         yield from ((f"{name}[{i}]", one) for i, one in enumerate(pixels))
+
+
+def _raw(array: Numbers) -> Numbers:
+    return array[..., None] if array.ndim == 2 else array
 
 
 def frames(video: Path | int) -> Iterator[tuple[str, Pixels]]:
@@ -103,10 +128,11 @@ def fitted(picture: Picture, name: str, preprocess: Preprocess) -> Pixels:
     if isinstance(picture, DataError):
         raise picture
     if isinstance(picture, np.ndarray):
-        return preprocess.fit(channels(picture, preprocess.channels))
+        pixels = scaled(picture, name, preprocess.white)
+        return preprocess.fit(channels(pixels, preprocess.channels))
     try:
         data = picture if isinstance(picture, bytes) else read_file(picture)
-        return preprocess.fit(decode(data, preprocess.channels, preprocess.size))
+        return preprocess.fit(decode(data, preprocess.channels, preprocess.least, preprocess.white))
     except DataError as e:
         known = repr(name)
         raise DataError(str(e) if str(e).startswith(known) else f"{known}: {e}", e.hint) from e

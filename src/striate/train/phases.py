@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from striate.data import DataSet, Preprocess
+from striate.data.scale import UNKNOWN
 from striate.errors import UsageError
 from striate.plan import Net, plan
 from striate.train.checkpoint import Model
@@ -74,7 +75,9 @@ def prepared(recipe: Recipe, found: Pretrained | None) -> Preprocess | None:
         return None
     size = recipe.img_size or found.preprocess.size
     resize = found.preprocess.resize if recipe.resize == "squash" else recipe.resize
-    return replace(found.preprocess, size=size, resize=resize)
+    return replace(
+        found.preprocess, size=size, resize=resize, white=UNKNOWN
+    )  # the data have a scale of their own
 
 
 def network(recipe: Recipe, data: DataSet, found: Pretrained, outputs: int) -> Net:

@@ -17,7 +17,7 @@ from striate.data.files import hold, home
 from striate.files import write_whole
 from striate.transfer.extract import BATCH, Extract, extractor
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Features:

@@ -1,6 +1,7 @@
 """The same picture gives the same probabilities through every protocol, to clients that others wrote."""
 
 import base64
+import io
 import json
 import struct
 from pathlib import Path
@@ -177,6 +178,31 @@ def test_r6_tensors_that_make_no_sense_name_their_field(served, changes: dict, f
 def test_pixels_of_no_known_scale_are_refused(served, value: object) -> None:
     reply = served.json("POST", "/v1/models/digits:predict", {"instances": [[[0.5, value], [0.1, 0.2]]]})
     assert (reply.status, reply.json["code"]) == (400, "instances")
+
+
+@pytest.mark.parametrize(
+    "instances",
+    [
+        [[[0, 200], [9, 30]], [[0.0, 0.5], [0.1, 0.2]]],
+        [[[0, 1], [1, 1]], [[0.0, 0.5], [0.1, 0.2]]],  # whole numbers on 0..255, or white among fractions?
+        [[[0, 200], [9, 30]], [[0, 40000], [257, 514]]],
+    ],
+)
+def test_pictures_of_one_request_are_on_one_scale(served, instances: list) -> None:
+    reply = served.json("POST", "/v1/models/digits:predict", {"instances": instances})
+    assert (reply.status, reply.json["code"]) == (400, "instances")
+    assert "together" in reply.json["error"]
+    for one in instances:
+        assert served.json("POST", "/v1/models/digits:predict", {"instances": [one]}).status == 200
+
+
+def test_what_a_telephone_makes_is_answered_and_more_is_refused_by_its_limit(served) -> None:
+    for size, status in (((8064, 6048), 200), ((8064, 6256), 422)):
+        out = io.BytesIO()
+        Image.new("L", size).save(out, "JPEG")
+        reply = served.predict(out.getvalue())
+        assert reply.status == status, reply.body
+    assert "8064x6256 pixels: over the limit of 50,000,000 (--max-pixels)" in reply.json["error"]
 
 
 def test_an_output_is_sent_once(served) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 
-from striate.data.decode import to_uint8
+from striate.data.scale import White, on_one_scale
+from striate.data.scale import picture as scaled
 from striate.errors import DataError
 from striate.ship.graph import INPUT, OUTPUT
 from striate.ship.serve.answer import answer, arriving
@@ -50,7 +52,8 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
         check(model, version)
         with arriving(store, model):
             body = await json_body(request)
-        out, pictures = await apart(store.readers, len(body), lambda: _pictures(parse(body)))
+        white = store.get(model).live.predictor.preprocess.white
+        out, pictures = await apart(store.readers, len(body), lambda: _pictures(parse(body), white))
         answered = await answer(request, store, model, pictures, version)
         return JSONResponse({out: answered.matrix().tolist()}, headers=answered.headers)
 
@@ -81,7 +84,7 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
     return routes
 
 
-def _pictures(told: Mapping[str, Any]) -> tuple[str, list[Picture]]:
+def _pictures(told: Mapping[str, Any], white: White) -> tuple[str, list[Picture]]:
     """What the answer is called, and the pictures that are asked about."""
     rowwise = "instances" in told
     if rowwise == ("inputs" in told):
@@ -91,7 +94,13 @@ def _pictures(told: Mapping[str, Any]) -> tuple[str, list[Picture]]:
         value = value.get(INPUT)
     if not isinstance(value, list):
         raise bad("a list of pictures is expected", "instances")
-    return "predictions" if rowwise else "outputs", [_picture(one) for one in value]
+    pictures = [_picture(one) for one in value]
+    try:
+        on_one_scale([one for one in pictures if isinstance(one, np.ndarray)], "instances")
+        read = [scaled(one, "instances", white) if isinstance(one, np.ndarray) else one for one in pictures]
+    except DataError as error:
+        raise bad(str(error), "instances") from None
+    return "predictions" if rowwise else "outputs", read
 
 
 def _picture(value: Any) -> Picture:
@@ -105,10 +114,7 @@ def _picture(value: Any) -> Picture:
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.dtype.kind not in "iuf" or not array.size:
         raise bad("instances: pixels (h, w, c) of 0 to 255 are expected", "instances")
-    try:
-        return to_uint8(array, "instances")  # as the predictor takes them: 0..1 as well, and 16 bits
-    except DataError as error:
-        raise bad(str(error), "instances") from None
+    return array
 
 
 def _tensor(kind: str, shape: list[int]) -> dict[str, Any]:
