@@ -1,5 +1,7 @@
 """`striate evaluate RUN [DATA]`."""
 
+import sys
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +17,12 @@ def evaluate(
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help="data of the same classes; default: the run's own")
     ] = None,
-    split: Annotated[str, typer.Option("--split", metavar="train|val|test", help="which split")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split", metavar="train|val|test", help="which split; default: test, or all of DATA without one"
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -23,8 +30,12 @@ def evaluate(
     from striate.cli.common import one_of
     from striate.train import Run
 
-    one_of(split, ("train", "val", "test"), "--split")
-    evaluation = Run.open(run).evaluate(data, split=split)
+    if split is not None:
+        one_of(split, ("train", "val", "test"), "--split")
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # the notes tell it too
+        evaluation = Run.open(run).evaluate(data, split=split)
+    for note in evaluation.notes:
+        print(f"note: {visible(note)}", file=sys.stderr)
     figures = evaluation.to_json()
     said = f"mean average precision {figures['map']:.2%}, " if "map" in figures else ""
     emit(

@@ -199,10 +199,10 @@ def _members(file: Path | BytesIO) -> tuple[dict[tuple[str, str], npt.NDArray[An
 def _of_arrays(
     found: dict[tuple[str, str], npt.NDArray[Any]], others: tuple[str, ...], name: str, white: White
 ) -> Source:
-    whole, train = ("x", "all") in found, ("x", "train") in found
-    if whole and any(split != "all" for _, split in found):
+    splits = {split for _, split in found}
+    if "all" in splits and len(splits) > 1:
         raise DataError("x and y are all images, but there are splits beside them", NPZ)
-    if not (whole or train):
+    if not any(axis == "x" for axis, _ in found):
         raise DataError(f"no x_train; it holds {', '.join(others) or 'nothing'}", NPZ)
     labels = without_hot({f"y_{split}": y for (axis, split), y in found.items() if axis == "y"})
     parts = {}

@@ -20,7 +20,7 @@ from striate.data.images import ArrayImages, Images, StoredImages, array_digests
 from striate.data.preprocess import Preprocess
 from striate.data.scale import UNKNOWN, White, white_to
 from striate.data.scan import Scan, scan
-from striate.data.source import Digests, Part, Source, Store, open_source, passed_over
+from striate.data.source import Digests, Part, Source, Store, open_source, passed_over, trainable
 from striate.data.splits import OTHER_DATA, SHARES, SPLITS, divide, fractions, restore
 from striate.data.statistics import channel_statistics
 from striate.data.tree import Passed, natural
@@ -46,6 +46,8 @@ class DataSet:
     passed: Passed = field(default_factory=dict)  # kind -> files that were never looked at as images
     notes: tuple[str, ...] = ()  # what was made of the source, where that isn't plain
     cache: str = ""  # where decoded images are kept, and how much room they may take
+    source: object = None  # what `load` was given: a word, a path, arrays, a data frame
+    columns: Mapping[str, str] | None = None  # of a table, by their role
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,6 +60,8 @@ class DataSet:
     def splits(self) -> dict[str, Any]:
         """What a run stores: which image is where, and a digest of each; `load(splits=)` takes it back."""
         stored: dict[str, Any] = {"format": 1, "name": self.name, "classes": list(self.classes)}
+        if isinstance(self.source, (str, Path)) and (path := Path(self.source).expanduser()).exists():
+            stored["source"] = str(path.resolve())
         for split, images in self.parts().items():
             digests = [f"{d:016x}" for d in images.digests().tolist()]
             stored[split] = {"fingerprint": fingerprint(images), "ids": list(images.ids), "digests": digests}
@@ -103,17 +107,23 @@ def load(
     share = fractions(split) if split is not None else None
     known = preprocess.white if preprocess else UNKNOWN
     opened = open_source(source, columns, offline, known)
-    scans = _scan(opened, thorough=on_bad_image == "skip")
-    opened, skipped = _without_bad(opened, scans, on_bad_image)
-    wanted = classes if classes is not None or not splits else splits["classes"]
-    given = None if wanted is None else given_classes(wanted)
-    names = class_list(opened, given, allow_empty)
+    scans = look(opened, thorough=on_bad_image == "skip")
+    if splits and on_bad_image == "error":  # what was added since may be as bad as it likes
+        opened = replace(opened, parts=restore(opened, splits))
+    opened, skipped = without_bad(opened, scans, on_bad_image)
+    notes = opened.notes
+    if splits:
+        parts, names = restore(opened, splits), tuple(given_classes(splits["classes"]))
+        _same_classes(opened.name, parts, names)
+    else:
+        given = given_classes(classes) if classes is not None else None
+        names = class_list(trainable(opened), given, allow_empty)
+        parts = divide(opened, share, seed, partial(_part_digests, scans))
+        notes = (*notes, *_unfilled(opened, parts, share))
     prepare = preprocess or _preprocess(opened, scans, img_size, in_chans, resize)
-    parts = restore(opened, splits) if splits else divide(opened, share, seed, partial(_part_digests, scans))
-    notes = opened.notes if splits else (*opened.notes, *_unfilled(opened, parts, share))
-    prepare = replace(prepare, white=_white(opened, parts.values(), scans, known))
-    caches = _caches(parts.values(), prepare, scans, cache, cache_limit)
-    images = {s: _images(part, names, opened.several, prepare, scans, caches) for s, part in parts.items()}
+    prepare = replace(prepare, white=white_in(opened, parts.values(), scans, known))
+    caches = open_caches(parts.values(), prepare, scans, cache, cache_limit)
+    images = {s: prepared(part, names, opened.several, prepare, scans, caches) for s, part in parts.items()}
     if len(images["train"]) == 0:
         raise DataError(f"{opened.name}: no image is left to train on")
     if preprocess is None:
@@ -122,7 +132,17 @@ def load(
     three = images["train"], images["val"], images["test"]
     kept = "; ".join(c.note for c in caches.values() if c is not None)
     found = DataSet(
-        opened.name, names, *three, prepare, opened.several, skipped, passed_over(opened), notes, kept
+        opened.name,
+        names,
+        *three,
+        prepare,
+        opened.several,
+        skipped,
+        passed_over(opened),
+        notes,
+        kept,
+        source,
+        columns,
     )
     if splits:
         _compare(found, splits)
@@ -141,13 +161,13 @@ def _unfilled(source: Source, parts: Mapping[str, Part], share: Sequence[float] 
             yield f"{split} is empty: there are too few {what} for {wanted:.0%}"
 
 
-def _scan(source: Source, thorough: bool) -> Scans:
+def look(source: Source, thorough: bool) -> Scans:
     """Every encoded image is looked at; arrays need no look."""
     stores = {id(p.store): p.store for p in source.parts.values()}
     return {i: scan(len(s.paths), s.encoded, thorough) for i, s in stores.items() if isinstance(s, FileStore)}
 
 
-def _without_bad(source: Source, scans: Scans, on_bad: str) -> tuple[Source, dict[str, str]]:
+def without_bad(source: Source, scans: Scans, on_bad: str) -> tuple[Source, dict[str, str]]:
     if on_bad not in ("error", "skip"):
         raise UsageError(f"on_bad_image {on_bad!r}: expected 'error' or 'skip'")
     bad: dict[str, str] = {}
@@ -189,7 +209,7 @@ def _preprocess(
     return Preprocess(size, resize, c, (0.0,) * c, (1.0,) * c)
 
 
-def _white(source: Source, parts: Iterable[Part], scans: Scans, known: White) -> White:
+def white_in(source: Source, parts: Iterable[Part], scans: Scans, known: White) -> White:
     """The scale of arrays, or of all files of more than 8 bits together."""
     if not scans:
         return source.white
@@ -201,17 +221,17 @@ def _white(source: Source, parts: Iterable[Part], scans: Scans, known: White) ->
         raise DataError(f"{source.name}: {e}", e.hint) from e
 
 
-def _caches(
+def open_caches(
     parts: Iterable[Part], prepare: Preprocess, scans: Scans, kind: str, limit: int | None
 ) -> dict[int, Cache | None]:
     """One cache a store, whatever splits share it."""
     if kind not in CACHES:
         raise UsageError(f"unknown cache {kind!r}", nearest(kind, CACHES) or f"one of {', '.join(CACHES)}")
-    stores = {id(part.store): part.store for part in parts if not _eager(part, prepare)}
+    stores = {id(part.store): part.store for part in parts if not eager(part, prepare)}
     return {i: open_cache(kind, _digests(store, scans), prepare, limit) for i, store in stores.items()}
 
 
-def _eager(part: Part, prepare: Preprocess) -> bool:
+def eager(part: Part, prepare: Preprocess) -> bool:
     """Whether all pixels are kept in memory: arrays of the right size, or that resized don't take much."""
     if not isinstance(part.store, ArrayStore):
         return False
@@ -222,7 +242,7 @@ def _digests(store: Store, scans: Scans) -> Digests:
     return array_digests(store.array) if isinstance(store, ArrayStore) else scans[id(store)].digests
 
 
-def _images(
+def prepared(
     part: Part,
     classes: Sequence[str],
     several: bool,
@@ -231,8 +251,8 @@ def _images(
     caches: Mapping[int, Cache | None],
 ) -> Images:
     labels = _labels(part, classes, several)
-    if isinstance(part.store, ArrayStore) and _eager(part, prepare):
-        return ArrayImages(_tensor(part, part.store, prepare), labels, part.ids, part.weights)
+    if isinstance(part.store, ArrayStore) and eager(part, prepare):
+        return ArrayImages(pixels_of(part, part.store, prepare), labels, part.ids, part.weights)
     digests = _digests(part.store, scans)[part.rows]
     cache = caches[id(part.store)]
     return StoredImages(part.store, part.rows, prepare, digests, labels, part.ids, part.weights, cache)
@@ -248,13 +268,22 @@ def _labels(part: Part, classes: Sequence[str], several: bool) -> npt.NDArray[An
     return hot
 
 
-def _tensor(part: Part, store: ArrayStore, prepare: Preprocess) -> torch.Tensor:
+def pixels_of(part: Part, store: ArrayStore, prepare: Preprocess) -> torch.Tensor:
     """Raw arrays -> uint8 (n, c, h, w) of the size and channels of `prepare`."""
     array = store.array
     if len(part) < len(array) or (part.rows != np.arange(len(array))).any():
         array = array[part.rows]
     pixels = np.ascontiguousarray(prepare.fit(channels(array, prepare.channels)))
     return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+
+
+def _same_classes(name: str, parts: Mapping[str, Part], names: tuple[str, ...]) -> None:
+    for split, part in parts.items():
+        if strange := sorted(present(part) - set(names), key=natural):
+            raise DataError(
+                f"{name}: labels of the stored {split} split changed: {some(strange)} not in the stored classes",
+                OTHER_DATA,
+            )
 
 
 def _compare(found: DataSet, splits: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from striate.data.header import Header, header
 from striate.data.near import THUMB, near_pairs
 from striate.data.scale import UNKNOWN, White, own_white, white_to
 from striate.data.scan import peak
-from striate.data.source import Part, Pixels, Source, open_source
+from striate.data.source import Part, Pixels, Source, open_source, trainable
 from striate.data.tree import Passed, natural, told
 from striate.errors import DataError
 
@@ -119,7 +119,7 @@ def check(
     offline: bool = False,
 ) -> Report:
     """Decodes every image and looks for what spoils training; `near` also compares how images look."""
-    opened = open_source(source, columns, offline)
+    opened = trainable(open_source(source, columns, offline))
     seen = _look_at_all(opened, workers or min(8, os.cpu_count() or 1), progress)
     found = _structure(opened)
     for kind in ("empty", "bomb", "unreadable"):

@@ -68,8 +68,6 @@ def from_tree(tree: Tree, name: str) -> Source:
     if not parts:
         found = f"{len(images)} images but no class folders" if images else "no images"
         raise DataError("; ".join((f"{tree.root!r}: {found}", *told(tree.passed()))), LAYOUT)
-    if "train" not in parts and "all" not in parts:
-        raise DataError(f"{tree.root!r}: no images in train/", LAYOUT)
     _refuse_shards({c for rows in parts.values() for _, c in rows}, tree.root)
     empty: dict[str, tuple[str, ...]] = {}
     for folder in folders:
@@ -119,7 +117,7 @@ def _splits(folders: list[str], where: str) -> dict[str, str]:
     """Top folder -> split; empty when the top folders are classes."""
     top = [f for f in folders if "/" not in f]
     split_of = {f: SPLITS[f.lower()] for f in top if f.lower() in SPLITS}
-    if "train" not in split_of.values() or len(split_of) < min(2, len(top)):
+    if "train" not in split_of.values() and len(split_of) < len(top) or len(split_of) < min(2, len(top)):
         return {}
     if others := [f for f in top if f not in split_of]:
         raise DataError(

@@ -39,7 +39,7 @@ def from_tree(tree: Tree, name: str, classes: tuple[str, ...] | None = None) -> 
             )
         if pair[0] and pair[1]:
             parts[split] = _part(tree, split, pair[0], pair[1], len(classes) if classes else None)
-    if "train" not in parts:
+    if not parts:
         raise DataError(f"{tree.root!r}: no train-images-idx3-ubyte")
     return Source(name, parts, classes)
 

@@ -67,7 +67,7 @@ class Part:
 
 @dataclass
 class Source:
-    """`parts` is `all`, or `train` with `test`, `val` or both; `classes` where the source states them."""
+    """`parts` is `all`, or some of `train`, `val` and `test`; `classes` where the source states them."""
 
     name: str
     parts: dict[str, Part]
@@ -79,6 +79,16 @@ class Source:
     passed: dict[str, tuple[str, ...]] = field(default_factory=dict)  # files that it doesn't use, by kind
     notes: tuple[str, ...] = ()  # what was made of the source, where that isn't plain
     white: tuple[int, int] = (0, 0)  # the scale that its arrays were on (see `striate.data.scale`)
+
+
+def trainable(source: Source) -> Source:
+    """`source`, if it has images to train on; raises DataError where it has val or test alone."""
+    if not source.parts.keys() & {"all", "train"}:
+        raise DataError(
+            f"{source.name}: no images in train/, only in {' and '.join(source.parts)}",
+            "train/ beside it, x_train in an .npz, or rows of a table whose split is 'train'",
+        )
+    return source
 
 
 def open_source(

@@ -171,8 +171,6 @@ def _source(table: Table, files: Finder, name: str, columns: Mapping[str, str]) 
     rows: dict[str, list[int]] = {}
     for row, split in enumerate(_split_words(table, roles["split"])):
         rows.setdefault(split, []).append(row)
-    if "train" not in rows:
-        raise DataError(f"{table.name!r}: no row of column {roles['split']!r} is 'train'")
     return Source(name, {s: whole.take(r) for s, r in rows.items()}, classes, several, notes=notes)
 
 

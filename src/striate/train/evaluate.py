@@ -1,5 +1,7 @@
 """A network on a whole split, without gradients."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,17 +32,24 @@ def logits(
 
 
 def evaluate(
-    engine: Engine, images: Images, classes: tuple[str, ...], workers: int = 2
+    engine: Engine,
+    images: Images | Sequence[Images],
+    classes: tuple[str, ...],
+    workers: int = 2,
+    notes: Sequence[str] = (),
 ) -> Evaluation | LabelEvaluation:
-    """Every metric of a split; raises DataError when it is empty."""
-    if not len(images):
+    """Every metric of a split, or of several together; raises DataError when there is no image."""
+    parts = [part for part in ([images] if isinstance(images, Images) else images) if len(part)]
+    if not parts:
         raise DataError("there are no images in this split")
-    scores, labels = logits(engine, images, workers=workers)
+    found = [logits(engine, part, workers=workers) for part in parts]
+    scores, labels = (torch.cat(both) for both in zip(*found, strict=True))
     several = labels.ndim == 2
     kind = LabelEvaluation if several else Evaluation
     return kind(
         classes=classes,
-        ids=tuple(images.ids),
+        ids=tuple(name for part in parts for name in part.ids),
         labels=labels.cpu().numpy(),
         probabilities=to_probabilities(scores, several).cpu().numpy().astype(np.float32),
+        notes=tuple(notes),
     )

@@ -46,6 +46,7 @@ class LabelEvaluation:
     ids: Sequence[str]
     labels: NDArray[np.float32]
     probabilities: NDArray[np.float32]
+    notes: tuple[str, ...] = ()  # what is to be known of these images
 
     def __len__(self) -> int:
         return len(self.labels)

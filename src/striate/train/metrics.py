@@ -41,6 +41,7 @@ class Evaluation:
     ids: Sequence[str]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+    notes: tuple[str, ...] = ()  # what is to be known of these images
 
     def __post_init__(self) -> None:
         n, k = len(self.labels), len(self.classes)

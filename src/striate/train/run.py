@@ -4,6 +4,9 @@ import csv
 import json
 import os
 import platform
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,12 @@ import torch
 
 import striate
 from striate.data import DataSet, Preprocess, load
+from striate.data.splits import SPLITS, restore
 from striate.data.table import named_columns
-from striate.errors import DataError, UsageError
+from striate.data.whole import Whole, open_whole, relabelled
+from striate.errors import DataError, UsageError, nearest
 from striate.plan import plan
-from striate.train import checkpoint
+from striate.train import checkpoint, other_data
 from striate.train.checkpoint import Model
 from striate.train.engine import Engine
 from striate.train.evaluate import evaluate
@@ -92,12 +97,35 @@ class Run:
         word = self.recipe.model
         return checkpoint.load(self.folder / "model.safetensors", word if _is_code(word) else None)
 
-    def dataset(self, source: str | None = None) -> DataSet:
-        """The run's data in the run's own splits, or another data set read as the run read its own."""
-        if source is not None:
-            whole = self.recipe.model_copy(update={"data": source, "split": (1.0, 0.0, 0.0)})
-            return open_data(whole, preprocess=self.model().preprocess)
-        return open_data(self.recipe, self.splits, self.initial.preprocess if self.initial else None)
+    def dataset(self, source: object = None) -> DataSet:
+        """The run's data in the run's own splits, or other data prepared and labelled as the run's is.
+
+        What of other data isn't divided is all in `train`.
+        """
+        if source is None:
+            return open_data(self.recipe, self.splits, self.initial.preprocess if self.initial else None)
+        model = self.model()
+        whole = self._opened(source, model)
+        parts = {"train" if split == "all" else split: part for split, part in whole.source.parts.items()}
+        nothing = next(iter(parts.values())).take([])
+        train, val, test = (whole.images(parts.get(split, nothing)) for split in SPLITS)
+        facts = model.preprocess, model.several, dict(whole.skipped)
+        return DataSet(whole.source.name, model.classes, train, val, test, *facts, source=source)
+
+    def _opened(self, source: object, model: Model, columns: Mapping[str, str] | None = None) -> Whole:
+        """Other data, to be prepared as the run prepares."""
+        r = self.recipe
+        return open_whole(
+            source,
+            model.preprocess,
+            model.classes,
+            model.several,
+            columns=columns or named_columns(r.columns),
+            on_bad_image=r.on_bad_image,
+            cache=r.cache,
+            cache_limit=r.cache_limit,
+            offline=r.offline,
+        )
 
     @cached_property
     def initial(self) -> Model | None:
@@ -113,27 +141,65 @@ class Run:
         except (OSError, ValueError) as error:
             raise DataError(f"{self.folder / 'splits.json'} can't be read: {error}") from None
 
-    def evaluate(
-        self, data: "str | DataSet | None" = None, split: str = "test"
-    ) -> Evaluation | LabelEvaluation:
-        """Metrics of the best network on a split of the run's own data, or on other data of the same classes.
+    def evaluate(self, data: object = None, split: str | None = None) -> Evaluation | LabelEvaluation:
+        """Metrics of the best network on a split of the run's own data, or on other data of classes that it knows.
 
-        Other data is taken whole where it has no test split of its own.
+        `data` is whatever `striate.data.load` takes, or what it gave. Its images are prepared as the run prepares and
+        its classes matched by name. Without `split` its test split is taken, or all of it where it has none; images
+        that the run has seen stay in the split that they were in. `notes` of the result tell what was left out, and
+        a UserWarning how many of the images were part of the training.
         """
-        model, found = self.model(), data if isinstance(data, DataSet) else self.dataset(data)
-        if found.classes != model.classes:
-            raise DataError(
-                f"the run knows the classes {list(model.classes)}, the data has {list(found.classes)}"
+        if split is not None and split not in SPLITS:
+            raise UsageError(
+                f"unknown split {split!r}", nearest(split, SPLITS) or f"one of {', '.join(SPLITS)}"
             )
-        if found.several != model.several:
-            raise DataError("one of the run and the data has several labels an image, the other one has one")
+        model = self.model()
+        if data is None:
+            own, split = self.dataset(), split or "test"
+            chosen = other_data.Chosen([own.parts()[split]])
+        else:
+            seen = other_data.Seen(self.splits)
+            chosen = self._chosen(data, split, model, seen)
+            if told := other_data.overlap_told(chosen.images, seen, split or "test"):
+                warnings.warn(told, stacklevel=2)
+                chosen = replace(chosen, notes=(*chosen.notes, told))
         try:
             engine = model.engine(self.recipe.device, self.recipe.precision)
         except UsageError:  # trained on another machine
             engine = model.engine()
-        whole = isinstance(data, str) and split == "test" and not len(found.test)
-        images = found.train if whole else found.parts()[split]
-        return evaluate(engine, images, found.classes, self.recipe.workers)
+        return evaluate(engine, chosen.images, model.classes, self.recipe.workers, chosen.notes)
+
+    def _chosen(
+        self, data: object, split: str | None, model: Model, seen: other_data.Seen
+    ) -> other_data.Chosen:
+        """What of `data` is to be evaluated on."""
+        if not isinstance(data, DataSet):
+            return other_data.choose(self._opened(data, model), seen, split)
+        alike = _cut_alike(data.preprocess, model.preprocess)
+        if data.source is not None and (split is None or not alike):
+            whole = self._opened(data.source, model, data.columns)
+            if split is None:
+                return other_data.choose(whole, seen)
+            return other_data.Chosen([whole.images(restore(whole.source, data.splits())[split])])
+        if not alike:
+            raise UsageError(
+                f"{data.name}: its images are cut to {data.shape}, the run's to {model.input_shape}",
+                "give the images themselves: a path, arrays, a data frame",
+            )
+        wanted = [data.parts()[split]] if split else [data.test] if len(data.test) else [data.train, data.val]
+        images = [relabelled(i, data.classes, model.classes, model.several, data.name) for i in wanted]
+        return other_data.Chosen(images)
+
+
+def _cut_alike(a: Preprocess, b: Preprocess) -> bool:
+    """Whether both bring images to the same size in the same way; mean and deviation are the engine's."""
+    return replace(a, mean=b.mean, std=b.std) == b if a.channels == b.channels else False
+
+
+def place(recipe: Recipe, splits: Mapping[str, Any] | None) -> str:
+    """Where the data is: a run may be opened from another folder than the one that it was started in."""
+    found: str | None = splits.get("source") if splits else None
+    return found if found and (Path(found).exists() or not Path(recipe.data).exists()) else recipe.data
 
 
 def open_data(
@@ -143,7 +209,7 @@ def open_data(
     c, h, w = plan(recipe.model).wants
     size = recipe.img_size or ((h, w) if h and w else None)
     data = load(
-        recipe.data,
+        place(recipe, splits),
         img_size=size,
         in_chans=recipe.in_chans or _channels(recipe, c),
         resize=recipe.resize,
@@ -159,7 +225,7 @@ def open_data(
         cache_limit=recipe.cache_limit,
         offline=recipe.offline,
     )
-    if recipe.num_classes not in (None, len(data.classes)):
+    if not splits and recipe.num_classes not in (None, len(data.classes)):
         raise DataError(f"--num-classes {recipe.num_classes}, but the data has {len(data.classes)} classes")
     return data
 
