@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, average_precision_score, log_loss, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    log_loss,
+    multilabel_confusion_matrix,
+    precision_recall_fscore_support,
+)
 
 from striate.train.labels import LabelEvaluation, mean_average_precision
 
@@ -22,6 +29,8 @@ def test_every_figure_is_that_of_scikit_learn():
     np.testing.assert_allclose([r.average_precision for r in rows[:3]], each)
     assert np.isnan(rows[3].average_precision)  # no image has label d
     assert EVALUATION.map == pytest.approx(np.mean(each))
+    assert EVALUATION.macro_f1 == pytest.approx(f1_score(LABELS, said, average="macro", zero_division=0))
+    np.testing.assert_array_equal(EVALUATION.confusion, multilabel_confusion_matrix(LABELS, said))
     assert EVALUATION.accuracy == accuracy_score(LABELS, said)
     losses = [log_loss(LABELS[:, k], P[:, k], labels=[0, 1]) for k in range(4)]
     assert EVALUATION.loss == pytest.approx(np.mean(losses), rel=1e-5)

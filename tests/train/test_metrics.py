@@ -2,13 +2,22 @@
 
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 
 from striate.train.metrics import Evaluation
 
@@ -33,6 +42,9 @@ def test_counted_by_hand(pets: Evaluation) -> None:
     assert cat == ("cat", 2 / 3, 2 / 3, pytest.approx(2 / 3), 3)
     assert dog == ("dog", 1 / 2, 1 / 2, 1 / 2, 2)
     assert eel == ("eel", 0, 0, 0, 0)  # never seen, never predicted
+    assert pets.balanced_accuracy == pytest.approx((2 / 3 + 1 / 2) / 2)  # of the two that were seen
+    assert pets.macro_f1 == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert (pets.top(1), pets.top(2), pets.top(3)) == (3 / 5, 1, 1)
 
 
 def test_worst_mistakes_first(pets: Evaluation) -> None:
@@ -55,6 +67,8 @@ def test_json_has_the_keys_scripts_rely_on(pets: Evaluation) -> None:
     assert report["accuracy"] == 0.6
     assert report["per_class"][1] == {"name": "dog", "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
     assert report["loss"] == pets.loss
+    assert report["confusion"] == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert (report["macro_f1"], report["balanced_accuracy"]) == (pets.macro_f1, pets.balanced_accuracy)
 
 
 def test_shapes_that_disagree_are_refused() -> None:
@@ -77,3 +91,13 @@ def test_equals_scikit_learn(scores: np.ndarray, labels: np.ndarray) -> None:
     theirs = precision_recall_fscore_support(labels, predicted, zero_division=0, **everything)
     for row, name, *figures in zip(ours.per_class, "abcd", *theirs, strict=True):
         assert row == (name, *map(pytest.approx, figures))
+    assert ours.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
+    with warnings.catch_warnings(
+        action="ignore", category=UserWarning
+    ):  # of classes predicted and never true
+        assert ours.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predicted))
+    for k in (1, 2, 3):
+        # scikit-learn takes the last of equals, we the first
+        apart = scores + np.float32(1e-6) * np.arange(4, 0, -1, dtype=np.float32)
+        theirs = top_k_accuracy_score(labels, apart, k=k, labels=range(4))
+        assert Evaluation(tuple("abcd"), ours.ids, labels, apart).top(k) == pytest.approx(theirs)

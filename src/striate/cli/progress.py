@@ -19,6 +19,8 @@ LINE = {
     "val_loss": "val loss {:.4f}",
     "val_accuracy": "val accuracy {:.2%}",
     "val_map": "val mAP {:.4f}",
+    "val_balanced_accuracy": "val balanced accuracy {:.2%}",
+    "val_macro_f1": "val macro F1 {:.2%}",
     "lr": "lr {:.2g}",
     "images_per_second": "{:,.0f} images/s",
     "seconds": "{:.1f} s",
@@ -50,8 +52,11 @@ class Lines:
 
     def on_epoch(self, state: Any) -> None:
         width = len(str(state.epochs))
+        watched = {
+            name: f"val {name[4:].replace('_', '-')} {{:.2%}}" for name in state.metrics if "_top_" in name
+        }
         self.out.print(
-            f"epoch {state.epoch:>{width}}/{state.epochs}  {'  '.join(figures(state.metrics, LINE))}",
+            f"epoch {state.epoch:>{width}}/{state.epochs}  {'  '.join(figures(state.metrics, watched | LINE))}",
             soft_wrap=True,
         )
         self.out.file.flush()

@@ -84,8 +84,14 @@ def _outcome(summary: dict[str, Any]) -> tuple[str, ...]:
     )
     speed = f"{summary['train_seconds']:.1f} s, {summary['images_per_second']:,.0f} images/s"
     precision = f"test mAP {summary['test_map']:.4f}" if summary.get("test_map") is not None else ""
+    others = [name for name in summary if name.startswith(("test_balanced", "test_macro", "test_top"))]
+    watched = [
+        f"{name.replace('_', ' ')} {100 * summary[name]:.2f} %"
+        for name in others
+        if summary[name] is not None
+    ]
     accuracy = accuracy or "nothing was held back to measure on (--split 70/15/15 does)"
-    facts = (accuracy, precision, f"{summary['params']:,} parameters", speed)
+    facts = (accuracy, *watched, precision, f"{summary['params']:,} parameters", speed)
     bad = list(summary.get("skipped", {}).items())
     skipped = [f"left out: {visible(name)}: {visible(why)}" for name, why in bad[:10]]
     skipped += [f"left out: {len(bad) - 10} more that can't be read"] if len(bad) > 10 else []

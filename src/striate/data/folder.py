@@ -117,7 +117,7 @@ def _splits(folders: list[str], where: str) -> dict[str, str]:
     """Top folder -> split; empty when the top folders are classes."""
     top = [f for f in folders if "/" not in f]
     split_of = {f: SPLITS[f.lower()] for f in top if f.lower() in SPLITS}
-    if "train" not in split_of.values() and len(split_of) < len(top) or len(split_of) < min(2, len(top)):
+    if ("train" not in split_of.values() and len(split_of) < len(top)) or len(split_of) < min(2, len(top)):
         return {}
     if others := [f for f in top if f not in split_of]:
         raise DataError(

@@ -87,6 +87,22 @@ class LabelEvaluation:
         )
         return [LabelScore(*row) for row in zip(self.classes, *columns, strict=True)]
 
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """`(k, 2, 2)` counts of each label: row = whether an image has it, column = whether it was given."""
+        truth, given = self.labels > THRESHOLD, self.predictions
+        counts = [(t & g).sum(axis=0) for t in (~truth, truth) for g in (~given, given)]
+        return np.stack(counts, axis=1).reshape(-1, 2, 2)
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the labels, 0 to 1."""
+        return float(np.mean([c.f1 for c in self.per_label]))
+
+    def figure(self, name: str) -> float:
+        """`accuracy`, `loss`, `map` or `macro_f1` by its name."""
+        return float(getattr(self, name))
+
     @property
     def map(self) -> float:
         """Mean average precision over the labels that some image has, 0 to 1."""
@@ -116,9 +132,12 @@ class LabelEvaluation:
         return {
             "accuracy": self.accuracy,
             "map": self.map,
+            "macro_f1": self.macro_f1,
             "loss": self.loss,
             "n": len(self),
             "per_label": [score._asdict() for score in self.per_label],
+            "confusion": self.confusion.tolist(),
+            "notes": list(self.notes),
         }
 
 

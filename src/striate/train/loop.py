@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from striate.data import Augmentation, DataSet, Images, image_weights
 from striate.errors import DataError, StriateError, UsageError
+from striate.train import monitors
 from striate.train.average import Average, Lookahead
 from striate.train.checkpoint import pack_optimiser, unpack_optimiser
 from striate.train.distributed import Group, Share, exchanging, spread
@@ -18,7 +19,7 @@ from striate.train.engine import Engine, resized
 from striate.train.evaluate import logits
 from striate.train.events import State, programme, tell
 from striate.train.labels import mean_average_precision
-from striate.train.losses import loss_function, right
+from striate.train.losses import loss_function, right, to_probabilities
 from striate.train.optim import optimiser
 from striate.train.recipe import Recipe
 from striate.train.schedule import factor, grown
@@ -42,6 +43,7 @@ class Loop:
     ) -> None:
         self.recipe, self.data, self.engine, self.listeners = recipe, data, engine, listeners
         self.group = group or Group()
+        monitors.refuse_unmeasurable(recipe.monitor, data)
         self.images, self.batches = self._count()
         self.gather = self.batches if recipe.opt == "gd" else recipe.accumulate  # batches a step
         self.steps = -(-self.batches // self.gather)  # an epoch
@@ -274,11 +276,14 @@ class Loop:
         return self.measured(*logits(self.judged, images, size, workers, self.group))
 
     def measured(self, scores: Tensor, labels: Tensor) -> dict[str, float]:
-        """Loss and accuracy of scores (n, k); for several labels an image the mean average precision as well."""
+        """Loss and accuracy of scores (n, k), what is watched, for several labels an image mean average precision."""
         hits = right(scores, labels, self.data.several)
         measured = {"loss": float(self.criterion(scores, labels)), "accuracy": float(hits.float().mean())}
         if self.data.several:
             measured["map"] = mean_average_precision(labels.cpu().numpy(), scores.cpu().numpy())
+        if self.recipe.monitor not in monitors.ALWAYS:
+            p = to_probabilities(scores, self.data.several).cpu().numpy()
+            measured |= monitors.measured(self.recipe.monitor, labels.cpu().numpy(), p)
         return measured
 
     def _images(self, first: int, end: int) -> int:

@@ -75,6 +75,26 @@ class Evaluation:
         """Share of images whose most probable class is the true one, 0 to 1."""
         return float((self.predictions == self.labels).mean())
 
+    def top(self, k: int) -> float:
+        """Share of images whose true class is among the k most probable, 0 to 1; of equals the first come first."""
+        best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+        return float((best == self.labels[:, None]).any(axis=1).mean())
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that some image is of, 0 to 1."""
+        return float(np.mean([c.recall for c in self.per_class if c.support]))
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that some image is of or was taken for, 0 to 1."""
+        met = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+        return float(np.mean([c.f1 for c, n in zip(self.per_class, met, strict=True) if n]))
+
+    def figure(self, name: str) -> float:
+        """`accuracy`, `loss`, `balanced_accuracy`, `macro_f1` or `top_k` by its name."""
+        return self.top(int(name[4:])) if name.startswith("top_") else float(getattr(self, name))
+
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
         """`(k, k)` counts: row = true class, column = predicted class."""
@@ -113,7 +133,11 @@ class Evaluation:
         """The figures that scripts rely on."""
         return {
             "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
             "loss": self.loss,
             "n": len(self),
             "per_class": [score._asdict() for score in self.per_class],
+            "confusion": self.confusion.tolist(),
+            "notes": list(self.notes),
         }

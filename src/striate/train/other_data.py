@@ -81,7 +81,7 @@ def choose(whole: Whole, seen: Seen, split: str | None = None) -> Chosen:
         told = [wanted] if divided else list(parts)
         strange = not divided  # else what the run doesn't know is taken
         left = Counter(h for name in told for h in homes[name] if h != wanted and (h is not None or strange))
-        notes += [_left_out(left)] if left else []
+        notes += [_left_out(wanted, left)] if left else []
     elif wanted == "test" and not divided:
         rows = {name: list(range(len(part))) for name, part in parts.items()}
         if split or "all" not in parts:
@@ -112,19 +112,16 @@ def _at(wanted: str, homes: Iterable[str | None]) -> list[int]:
 def overlap_told(chosen: Sequence[Images], seen: Seen, split: str) -> str:
     """A warning, where images were part of the run's training; else empty."""
     counts = sum((seen.overlap(images, split) for images in chosen), Counter[str]())
-    if not counts:
-        return ""
     n = sum(map(len, chosen))
-    return f"of {n:,} images, {_by_split(counts)}: these figures say little of new images"
+    did = {"train": "trained the run", "val": "chose its best epoch"}
+    said = [f"{counts[earlier]:,} {what}" for earlier, what in did.items() if counts[earlier]]
+    return f"of {n:,} images, {' and '.join(said)}: these figures say little of new images" if said else ""
 
 
-def _left_out(left: Mapping[str | None, int]) -> str:
-    return f"left out are, as the run knows this data, images that {_by_split(left)}"
-
-
-def _by_split(counts: Mapping[Any, int]) -> str:
-    did = {"train": "trained it", "val": "chose its best epoch", "test": "tested it", None: "are new to it"}
-    return ", ".join(f"{counts[split]:,} {said}" for split, said in did.items() if counts.get(split))
+def _left_out(wanted: str, left: Mapping[str | None, int]) -> str:
+    did = {"train": "trained it", "val": "chose its best epoch", "test": "tested it", None: "it doesn't know"}
+    said = [f"{left[home]:,} that {what}" for home, what in did.items() if left.get(home)]
+    return f"the run knows this data and takes its own {wanted} split; left out are {', '.join(said)}"
 
 
 def _skipped(skipped: Mapping[str, str]) -> str:

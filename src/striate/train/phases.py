@@ -257,8 +257,10 @@ def _measure(loop: Loop, tail: nn.Module, train: Tensor, val: Tensor) -> Metrics
         if len(x):
             labels = torch.from_numpy(images.labels).to(x.device)
             scores = torch.cat([tail(part).float() for part in x.split(4096)])
-            found |= {f"{name}_{k}": v for k, v in loop.measured(scores, labels).items()}
-    found.pop("train_map", None)  # which later epochs don't tell either
+            told = loop.measured(scores, labels)
+            # of training, later epochs tell no more either
+            kept = ("loss", "accuracy") if name == "train" else told
+            found |= {f"{name}_{k}": told[k] for k in kept}
     return {**found, "lr": HEAD_LR}
 
 

@@ -39,6 +39,9 @@ PLATEAU = OPTIMISATION.but(estimator=False, needs={"sched": ("plateau",)})
 PATIENCE = OPTIMISATION.but(estimator=False, needs={"is_patient": YES})
 RUN = Nature("run", resume="freely")
 
+Monitor = Literal["accuracy", "loss", "balanced-accuracy", "macro-f1"]
+TopK = Annotated[str, Field(pattern=r"^top-[1-9][0-9]*$")]
+
 
 class Recipe(BaseModel):
     """What a run does. Words are those of the command line: `weight_decay` here is `--weight-decay` there."""
@@ -294,10 +297,11 @@ class Recipe(BaseModel):
         None,
         "value that patience wants to see beaten, not approached",
     )
-    monitor: Literal["accuracy", "loss"] = setting(
+    monitor: Monitor | TopK = setting(
         OPTIMISATION.but(head=True, search="no", estimator=False, needs={"fits_by_steps": YES}),
         "accuracy",
-        "what best, patience and plateau watch on the validation split",
+        "what best, patience and plateau watch on the validation split; top-5: of the 5 most probable classes, one is "
+        "right",
     )
     stop_after: float | None = setting(
         OPTIMISATION.but(resume="longer"), None, "training time after which the run ends: 90, 30m, 2h", gt=0

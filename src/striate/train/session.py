@@ -17,7 +17,7 @@ from striate.data.tree import told
 from striate.errors import StriateError, UsageError, one_line
 from striate.files import write_text
 from striate.plan import plan
-from striate.train import checkpoint, phases
+from striate.train import checkpoint, monitors, phases
 from striate.train.begin import prepare_network
 from striate.train.changes import (
     HARMLESS,
@@ -327,6 +327,10 @@ def _summarise(run: Run, loop: Loop, model: Model, tested: Evaluation | LabelEva
         summary["stopped"] = loop.state.stop
     if isinstance(tested, LabelEvaluation):
         summary |= {"val_map": model.metrics.get("val_map"), "test_map": tested.map}
+    if loop.recipe.monitor not in monitors.ALWAYS:
+        name = monitors.column(loop.recipe.monitor)
+        summary[f"val_{name}"] = model.metrics.get(f"val_{name}")
+        summary[f"test_{name}"] = tested.figure(name) if tested else None
     if tested:
         model.metrics |= {"test_accuracy": tested.accuracy, "test_loss": tested.loss}
         model.save(run.folder / "model.safetensors")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from optuna import Trial
     from optuna.trial import FrozenTrial
 
-KEPT = ("val_accuracy", "val_map", "test_accuracy", "test_map")  # of a run's summary
-
 
 class Failed(Exception):
     """A trial's values led to an error; the search goes on."""
@@ -58,9 +56,9 @@ def run_trial(
     except Exception as error:
         trial.set_user_attr("error", " ".join(str(error).split()) or type(error).__name__)
         raise Failed from error
-    for name in KEPT:
-        if name in run.summary:
-            trial.set_user_attr(name, run.summary[name])
+    for name, figure in run.summary.items():
+        if name.startswith(("val_", "test_")):
+            trial.set_user_attr(name, figure)
     return value
 
 

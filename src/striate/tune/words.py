@@ -9,12 +9,16 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 LOSS = "validation loss"
+NAMES = {"balanced-accuracy": "balanced accuracy", "macro-f1": "macro F1"}
 
 
 def measure(study: "Study") -> str:
     """What the trials are judged by."""
     if study.direction.name == "MINIMIZE":
         return LOSS
+    monitor = study.user_attrs.get("settings", {}).get("monitor", "accuracy")
+    if monitor != "accuracy":
+        return f"validation {NAMES.get(monitor, monitor + ' accuracy')}"
     several = any("val_map" in trial.user_attrs for trial in study.get_trials(deepcopy=False))
     return "validation mean average precision" if several else "validation accuracy"
 

@@ -14,12 +14,18 @@ from torch import nn
 
 from striate.train.checkpoint import Model, stored_metrics
 from striate.train.events import Listener, State
+from striate.train.monitors import column
 
 
 def score(metrics: dict[str, float], monitor: str) -> float:
-    """The watched metric, higher is better: -loss, mean average precision, or accuracy; NaN without validation."""
+    """The watched metric, higher is better, and NaN without validation.
+
+    Of `accuracy` it is the mean average precision where images have several labels.
+    """
     if monitor == "loss":
         return -metrics.get("val_loss", float("nan"))
+    if monitor != "accuracy":
+        return metrics.get(f"val_{column(monitor)}", float("nan"))
     return metrics.get("val_map", metrics.get("val_accuracy", float("nan")))
 
 
