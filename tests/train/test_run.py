@@ -90,7 +90,7 @@ def test_evaluate_gives_what_training_reported(run):
 def test_other_data_is_taken_whole(run, tmp_path):
     digits = load("digits", split=(1.0, 0.0, 0.0)).train
     rows = range(0, 1797, 9)
-    x, y = digits.read(rows)[:, 0].numpy(), digits.labels[list(rows)]
+    x, y = 255 - digits.read(rows)[:, 0].numpy(), digits.labels[list(rows)]  # which the run hasn't seen
     np.savez(tmp_path / "some.npz", x=x, y=y)
     np.savez(tmp_path / "divided.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
     whole = run.evaluate(str(tmp_path / "some.npz"))

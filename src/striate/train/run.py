@@ -127,6 +127,11 @@ class Run:
             offline=r.offline,
         )
 
+    @property
+    def source(self) -> str:
+        """The run's data: a path where it was found, or a name."""
+        return place(self.recipe, self.splits)
+
     @cached_property
     def initial(self) -> Model | None:
         """What training started from, where that were weights from elsewhere."""
