@@ -1,13 +1,14 @@
 """scikit-learn's own checks, and its tools around the classifier."""
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -81,6 +82,79 @@ def test_equal_seeds_give_equal_fits_and_leave_the_random_state_alone(digits):
     assert torch.equal(before, torch.get_rng_state())
     np.testing.assert_array_equal(a.predict_proba(x), b.predict_proba(x))
     assert not np.array_equal(a.predict_proba(x), c.predict_proba(x))
+
+
+def test_equal_seeds_in_threads_are_equal_to_the_bit(digits):
+    """Dropout draws in every step, while other threads draw too."""
+    x, y = digits
+    net = "INPUT => CONV(8,3) => RELU => POOL(2) => FC(32) => RELU => DO(0.5) => FC"
+    settings = {"image_shape": (8, 8), "epochs": 2, "device": "cpu", "settings": {"precision": "fp32"}}
+
+    def fitted(seed):
+        return ConvNetClassifier(net, random_state=seed, **settings).fit(x, y).predict_proba(x)
+
+    alone = {seed: fitted(seed) for seed in (0, 1)}
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(fitted, [0, 1, 0, 1]))
+    assert torch.equal(before, torch.get_rng_state())
+    for seed, said in zip([0, 1, 0, 1], together, strict=True):
+        np.testing.assert_array_equal(said, alone[seed])
+    assert not np.array_equal(alone[0], alone[1])
+
+
+FULL = {"opt": "gd", "lr": 0.05, "epochs": 12, "device": "cpu", "settings": {"precision": "fp32"}}
+
+
+@pytest.mark.parametrize("scale", [1, 0.01])
+def test_a_weight_is_an_image_that_is_there_so_often(digits, scale):
+    """With the whole split in a step: weights 0 to 3 on any scale, and images repeated 0 to 3 times."""
+    x, y = digits[0][:80], digits[1][:80]
+    often = np.random.default_rng(0).integers(0, 4, 80)
+    assert len(set(y[often > 0])) == 10
+    net = ConvNetClassifier("INPUT => CONV(4,3) => RELU => FC", image_shape=(8, 8), batch_size=400, **FULL)
+    weighted = clone(net).fit(x, y, sample_weight=scale * often).predict_proba(x)
+    repeated = clone(net).fit(x.repeat(often, 0), y.repeat(often)).predict_proba(x)
+    np.testing.assert_allclose(weighted, repeated, atol=2e-5)
+    assert np.abs(weighted - clone(net).fit(x, y).predict_proba(x)).max() > 0.01
+
+
+def test_equal_weights_are_none(digits):
+    x, y = digits
+    net = ConvNetClassifier(NET, image_shape=(8, 8), epochs=1, device="cpu")
+    without = clone(net).fit(x, y).predict_proba(x)
+    np.testing.assert_array_equal(without, clone(net).fit(x, y, np.full(len(y), 7.0)).predict_proba(x))
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        (np.zeros(600), "zero"),
+        (-np.ones(600), "Negative"),
+        (np.ones(3), "shape"),
+        ([np.nan] * 600, "NaN"),
+    ],
+)
+def test_weights_that_mean_nothing_are_refused(digits, weights, says):
+    with pytest.raises(ValueError, match=says):
+        ConvNetClassifier(NET, image_shape=(8, 8)).fit(*digits, sample_weight=weights)
+
+
+def test_weights_reach_it_through_cross_validation(digits):
+    x, y = digits
+    net = ConvNetClassifier(NET, image_shape=(8, 8), epochs=1, device="cpu")
+    found = cross_validate(net, x, y, cv=2, params={"sample_weight": np.ones(len(y))}, error_score="raise")
+    assert len(found["test_score"]) == 2
+
+
+def test_images_of_another_size_are_refused(digits):
+    x, y = digits
+    net = ConvNetClassifier(NET, epochs=1, device="cpu").fit(x.reshape(-1, 8, 8), y)
+    with pytest.raises(ValueError, match="images of 8 x 16 x 1; this network was fitted to 8 x 8 x 1"):
+        net.predict(np.zeros((2, 8, 16)))
+    with pytest.raises(ValueError, match="images of 8 x 8 x 3"):
+        net.predict(np.zeros((2, 8, 8, 3)))
+    assert net.predict(x.reshape(-1, 8, 8, 1)[:2]).shape == (2,)
 
 
 def test_settings_reach_the_start_weights(digits):

@@ -11,6 +11,7 @@ from torch import nn
 
 from striate.anatomy.anatomy import Anatomy, anatomy
 from striate.anatomy.render import human_bytes, human_pair
+from striate.chance import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def latency(
     weight = next(module.parameters(), torch.empty(0))
     if weight.is_meta:
         return None
-    x = torch.randn(1, *input_shape, device=weight.device, dtype=weight.dtype)
+    with Stream(0, weight.device).drawing():
+        x = torch.randn(1, *input_shape, device=weight.device, dtype=weight.dtype)
     training = {m: m.training for m in module.modules()}
     times: list[float] = []
     module.eval()

@@ -107,7 +107,7 @@ def load(
     share = fractions(split) if split is not None else None
     known = preprocess.white if preprocess else UNKNOWN
     opened = open_source(source, columns, offline, known)
-    scans = look(opened, thorough=on_bad_image == "skip")
+    scans = scan_stores(opened, thorough=on_bad_image == "skip")
     if splits and on_bad_image == "error":  # what was added since may be as bad as it likes
         opened = replace(opened, parts=restore(opened, splits))
     opened, skipped = without_bad(opened, scans, on_bad_image)
@@ -161,13 +161,14 @@ def _unfilled(source: Source, parts: Mapping[str, Part], share: Sequence[float] 
             yield f"{split} is empty: there are too few {what} for {wanted:.0%}"
 
 
-def look(source: Source, thorough: bool) -> Scans:
+def scan_stores(source: Source, thorough: bool) -> Scans:
     """Every encoded image is looked at; arrays need no look."""
     stores = {id(p.store): p.store for p in source.parts.values()}
     return {i: scan(len(s.paths), s.encoded, thorough) for i, s in stores.items() if isinstance(s, FileStore)}
 
 
 def without_bad(source: Source, scans: Scans, on_bad: str) -> tuple[Source, dict[str, str]]:
+    """The source without images that can't be read, and why they can't; raises DataError where `on_bad` is "error"."""
     if on_bad not in ("error", "skip"):
         raise UsageError(f"on_bad_image {on_bad!r}: expected 'error' or 'skip'")
     bad: dict[str, str] = {}
@@ -250,6 +251,7 @@ def prepared(
     scans: Scans,
     caches: Mapping[int, Cache | None],
 ) -> Images:
+    """The images of a part, with numbers of `classes` as labels; pixels are kept where they are few, else read later."""
     labels = _labels(part, classes, several)
     if isinstance(part.store, ArrayStore) and eager(part, prepare):
         return ArrayImages(pixels_of(part, part.store, prepare), labels, part.ids, part.weights)

@@ -10,7 +10,16 @@ import numpy as np
 from striate.data.arrays import ArrayStore
 from striate.data.cache import Cache
 from striate.data.classes import present, some
-from striate.data.dataset import Scans, eager, look, open_caches, pixels_of, prepared, white_in, without_bad
+from striate.data.dataset import (
+    Scans,
+    eager,
+    open_caches,
+    pixels_of,
+    prepared,
+    scan_stores,
+    white_in,
+    without_bad,
+)
 from striate.data.images import Images, array_digests
 from striate.data.preprocess import Preprocess
 from striate.data.source import Digests, Part, Source, open_source
@@ -65,7 +74,7 @@ def open_whole(
 ) -> Whole:
     """Opens what `load` opens and looks at the header of every file; raises DataError for images that can't be read."""
     opened = open_source(source, columns, offline, preprocess.white)
-    scans = look(opened, thorough=on_bad_image == "skip")
+    scans = scan_stores(opened, thorough=on_bad_image == "skip")
     opened, skipped = without_bad(opened, scans, on_bad_image)
     white = white_in(opened, opened.parts.values(), scans, preprocess.white)
     preprocess = replace(preprocess, white=white)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
+from striate.chance import Stream
 from striate.diagram.operations import CONSTANTS, TRANSPARENT, canonical, name_of
 from striate.diagram.shapes import Hollow
 from striate.errors import UsageError
@@ -110,7 +111,7 @@ def trace(
     try:
         with (
             warnings.catch_warnings(action="ignore"),
-            torch.random.fork_rng(devices=[]),
+            Stream(0).drawing(),
             torch.no_grad(),
             Hollow(),
             tracer,

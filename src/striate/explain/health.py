@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
+from striate.chance import Stream
 from striate.diagram.operations import name_of
 from striate.errors import StriateError, UsageError
 from striate.explain.probe import images_of
@@ -80,11 +81,11 @@ def health(
         raise UsageError(f"{type(module).__name__} has no weights to look at")
     total = {k: torch.zeros_like(p) for k, p in weights.items()}
     watch, seen = _Watch(module), 0
-    devices = {p.device for p in weights.values() if p.device.type == "cuda"}
+    device = next(iter(weights.values())).device
     modes = [(m, m.training) for m in module.modules()]
     module.train()
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+        with torch.inference_mode(False), torch.enable_grad(), Stream(0, device).drawing():
             for x, y in batches:
                 gradients = _gradients(module, weights, images_of(module, x), y, watch, criterion)
                 for k, g in gradients.items():

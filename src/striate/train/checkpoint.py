@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import striate
 from striate import plan
+from striate.chance import Stream
 from striate.data import Preprocess
 from striate.errors import DataError, StriateError, UsageError, one_line
 from striate.files import MODEL, check_format, write_whole
@@ -124,7 +125,8 @@ def load(path: Path | str, factory: str | None = None) -> Model:
 def _model(facts: dict[str, Any], tensors: dict[str, Tensor], factory: str | None, path: Path) -> Model:
     shape, outputs = tuple(facts["input_shape"]), operator.index(facts["outputs"])
     if factory:
-        module = plan.plan(factory).build(shape, outputs).module
+        with Stream(0).drawing():  # what is drawn now is overwritten
+            module = plan.plan(factory).build(shape, outputs).module
     else:
         with torch.device("meta"):  # nothing as large as a file may claim is made, and no weights are drawn
             module = plan.from_origin(facts["origin"]).build(shape, outputs).module

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from striate.chance import Stream
 from striate.data import ArrayImages, DataSet, Preprocess
 from striate.errors import UsageError
 from striate.plan import plan
 from striate.train.begin import prepare_network
 from striate.train.checkpoint import Model
+from striate.train.engine import pick_device
 from striate.train.loop import Loop
 from striate.train.nature import natures
 from striate.train.recipe import Recipe, recipe
@@ -34,7 +36,8 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
 
     `image_shape`, (h, w) or (h, w, c), says what flat rows are; without it a row is an image of one line.
     `model` is a zoo name or a diagram; by default a small one for the size. `settings` are further fields of a
-    recipe, as {"average": "ema"}. With equal `random_state`, fits are equal.
+    recipe, as {"average": "ema"}. With equal `random_state`, fits are equal, in threads too; torch's own random state
+    stays as it is.
     """
 
     def __init__(
@@ -64,29 +67,32 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.settings = settings
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train from scratch on images `X` of classes `y` (n,)."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train from scratch on images `X` of classes `y` (n,), which count as `sample_weight` (n,) says.
+
+        A weight of 2 is an image that is there twice, in the loss and in the mean and deviation of the pixels; batches
+        and batch norm still see it once.
+        """
         X, y = validate_data(self, X, y, allow_nd=True, dtype=PIXELS)
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("Classifier can't train when only one class is present.")
-        images = self._images(X)
-        data = _data(images, numbers.astype(np.int64), [str(c) for c in self.classes_])
-        r = self._recipe()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(r.seed)
+        weights = None if sample_weight is None else _checked(sample_weight, X)
+        data = _data(self._images(X), numbers.astype(np.int64), [str(c) for c in self.classes_], weights)
+        r = self._recipe(data.shape)
+        stream = Stream(r.seed, pick_device(r.device))
+        with stream.drawing():
             net = plan(r.model).build(data.shape, len(self.classes_))
             prepare_network(net.module, r, data)
-            self.model_ = Model(
-                net.module, net.origin, data.shape, len(self.classes_), data.classes, data.preprocess
-            )
-            engine = self.model_.engine(r.device, r.precision)
-            loop = Loop(r, data, engine)
-            try:
-                loop.fit(_nothing, due=lambda: False)
-            except Interrupted as stop:  # searches take an error for a bad fit, and go on
-                raise KeyboardInterrupt(str(stop)) from stop
+        self.model_ = Model(
+            net.module, net.origin, data.shape, len(self.classes_), data.classes, data.preprocess
+        )
+        loop = Loop(r, data, self.model_.engine(r.device, r.precision), stream=stream)
+        try:
+            loop.fit(_nothing, due=lambda: False)
+        except Interrupted as stop:  # searches take an error for a bad fit, and go on
+            raise KeyboardInterrupt(str(stop)) from stop
         self.model_.module.load_state_dict(loop.judged.module.state_dict())
         self.n_iter_ = loop.state.epoch - 1
         return self
@@ -95,16 +101,22 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
         """Probabilities of `classes_` in order.    (n, ...) -> (n, k)"""
         check_is_fitted(self)
         X = validate_data(self, X, allow_nd=True, dtype=PIXELS, reset=False)
+        images, learnt = self._images(X), self.model_.input_shape
+        if tuple(images.shape[1:]) != learnt:
+            c, h, w = images.shape[1:]
+            raise ValueError(
+                f"X holds images of {h} x {w} x {c}; this network was fitted to {learnt[1]} x {learnt[2]} x {learnt[0]}"
+            )
         precision = (self.settings or {}).get("precision", "auto")
-        return self.model_.probabilities(self._images(X), self.device, precision).numpy()
+        return self.model_.probabilities(images, self.device, precision).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each image."""
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
-    def _recipe(self) -> Recipe:
-        _, h, w = self._shape
+    def _recipe(self, shape: tuple[int, int, int]) -> Recipe:
+        _, h, w = shape
         given = {
             "data": "arrays",
             "model": self.model or (DENSE if min(h, w) < SMALL else CONVNET),
@@ -127,7 +139,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
         return asked
 
     def _images(self, X: NDArray[Any]) -> torch.Tensor:
-        """(n, ...) -> (n, c, h, w), and remembers (c, h, w)."""
+        """(n, ...) -> (n, c, h, w)"""
         shape = X.shape[1:]
         if len(shape) == 1:
             wanted = self.image_shape or (1, shape[0])
@@ -137,22 +149,37 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):
                 )
             shape = tuple(wanted)
         h, w, c = shape if len(shape) == 3 else (*shape, 1)
-        self._shape = (c, h, w)
         pixels = np.ascontiguousarray(X.reshape(len(X), h, w, c).transpose(0, 3, 1, 2))
         return torch.from_numpy(pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32))
 
 
-def _data(images: torch.Tensor, labels: NDArray[np.int64], classes: list[str]) -> DataSet:
+def _checked(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float32]:
+    """(n,) with a mean of 1, so that the learning rate means what it meant; raises ValueError unless some is over 0."""
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every image.")
+    return (weights / weights.mean()).astype(np.float32)
+
+
+def _data(
+    images: torch.Tensor,
+    labels: NDArray[np.int64],
+    classes: list[str],
+    weights: NDArray[np.float32] | None = None,
+) -> DataSet:
     """All of it to train on, standardised by its own mean and deviation, channel by channel."""
     c, h, w = images.shape[1:]
     wide = images.double().div(255)
-    mean = wide.mean((0, 2, 3))
-    std = wide.std((0, 2, 3), correction=0)
+    counts = torch.ones(len(images)) if weights is None else torch.from_numpy(weights)
+    share = (counts.double() / counts.double().sum() / (h * w)).view(-1, 1, 1, 1)
+    mean = (share * wide).sum((0, 2, 3))
+    std = (share * (wide - mean.view(-1, 1, 1)).square()).sum((0, 2, 3)).sqrt()
     std = torch.where(std > 0, std, 1.0)
     prepare = Preprocess((h, w), channels=c, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
     names = [str(i) for i in range(len(images))]
     nothing = ArrayImages(images[:0], labels[:0], [])
-    return DataSet("arrays", tuple(classes), ArrayImages(images, labels, names), nothing, nothing, prepare)
+    everything = ArrayImages(images, labels, names, weights)
+    return DataSet("arrays", tuple(classes), everything, nothing, nothing, prepare)
 
 
 def _nothing(loop: Loop) -> None: ...

@@ -148,7 +148,8 @@ def _batches(loop: Loop, size: int, steps: int) -> Iterator[tuple[Tensor, Tensor
 
 def _step(loop: Loop, images: Tensor, labels: Tensor, rate: float) -> float:
     labels = labels.to(loop.engine.device)
-    scores, _ = loop.engine.run_with_auxiliary(loop.engine.prepare(images))
+    with loop.stream.drawing():
+        scores, _ = loop.engine.run_with_auxiliary(loop.engine.prepare(images))
     loss = loop.criterion(scores, labels)
     loss.backward()
     for group, peak in zip(loop.optimiser.param_groups, loop.peaks, strict=True):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from striate.chance import Stream
 from striate.data import Augmentation, DataSet, Images, image_weights
 from striate.errors import DataError, StriateError, UsageError
 from striate.train import monitors
@@ -40,9 +41,11 @@ class Loop:
         engine: Engine,
         listeners: Sequence[Any] = (),
         group: Group | None = None,
+        stream: Stream | None = None,
     ) -> None:
         self.recipe, self.data, self.engine, self.listeners = recipe, data, engine, listeners
         self.group = group or Group()
+        self.stream = stream or Stream(recipe.seed, engine.device)  # of what layers draw as they train
         monitors.refuse_unmeasurable(recipe.monitor, data)
         self.images, self.batches = self._count()
         self.gather = self.batches if recipe.opt == "gd" else recipe.accumulate  # batches a step
@@ -187,7 +190,8 @@ class Loop:
         generator = self._generator((state.epoch - 1) * self.batches + state.step)
         images, labels = self.augment(images, labels, generator, rows, state.epoch)
         with exchanging(self.engine, state.step + 1 == end):
-            scores, auxiliary = self.engine.run_with_auxiliary(self._sized(self.engine.prepare(images)))
+            with self.stream.drawing():
+                scores, auxiliary = self.engine.run_with_auxiliary(self._sized(self.engine.prepare(images)))
             weights = None if self.weights is None else self.weights[rows].to(device)
             loss = self.criterion(scores, labels, weights)
             total = loss + recipe.aux_weight * sum(self.criterion(a, labels, weights) for a in auxiliary)
@@ -253,7 +257,8 @@ class Loop:
         if self.average is not None and recipe.average == "swa" and state.epoch > SWA_FROM * state.epochs:
             self.average.update()
             if not self.engine.steady_norms:
-                self.average.measure_norms(self.data.train, recipe.batch_size, recipe.workers)
+                with self.stream.drawing():
+                    self.average.measure_norms(self.data.train, recipe.batch_size, recipe.workers)
         sums = torch.stack([s for s in (state.loss_sum, state.correct) if s is not None])
         if self.group.size == 1:
             sums = sums.cpu()  # where float64 is known, as on some GPUs it isn't
@@ -324,14 +329,16 @@ class Loop:
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs, as tensors and as plain facts; every rank calls it."""
-        state, device = self.state, self.engine.device
+        state = self.state
         tensors = {f"module.{k}": v for k, v in self.engine.module.state_dict().items()}
         packed, groups = pack_optimiser(self.optimiser)
         tensors |= packed
         tensors |= self._pending()
         for follower in (self.average, self.lookahead):
             tensors |= follower.state_dict() if follower is not None else {}
-        for rank, numbers in enumerate(self.group.gather(_random_state(device))):
+        for rank, numbers in enumerate(
+            self.group.gather({d.type: state for d, state in self.stream.states.items()})
+        ):
             tensors |= {f"rng.{kind}.{rank}": v for kind, v in numbers.items()}
         for name in ("loss_sum", "correct"):  # of each rank, for a sum of sums has other last bits
             if (own := getattr(state, name)) is not None:
@@ -364,7 +371,9 @@ class Loop:
                 follower.load_state_dict(tensors)
         if facts["scaler"]:  # else it begins now
             self.scaler.load_state_dict(facts["scaler"])
-        _set_random_state(device, tensors, rank)
+        for own in self.stream.states:  # where a run has more ranks than before, the new ones keep their seed
+            if (numbers := tensors.get(f"rng.{own.type}.{rank}")) is not None:
+                self.stream.states[own] = numbers
         state = self.state
         state.epoch, state.seen = facts["epoch"], facts["seen"]
         state.rate, state.stop = facts["rate"], facts["stop"]
@@ -403,16 +412,3 @@ class Loop:
                 kind = type(listener).__name__
                 met[kind] += 1
                 yield kind if met[kind] == 1 else f"{kind} {met[kind]}", listener
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    found = {"cpu": torch.get_rng_state()}
-    return {**found, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else found
-
-
-def _set_random_state(device: torch.device, tensors: dict[str, Tensor], rank: int) -> None:
-    """As `rank` left it; a run with more ranks than before keeps the seed of the new ones."""
-    if (numbers := tensors.get(f"rng.cpu.{rank}")) is not None:
-        torch.set_rng_state(numbers)
-    if device.type == "cuda" and (numbers := tensors.get(f"rng.cuda.{rank}")) is not None:
-        torch.cuda.set_rng_state(numbers, device)

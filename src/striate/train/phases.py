@@ -226,7 +226,9 @@ def _descend(loop: Loop, model: Model, train: Tensor, val: Tensor) -> Iterator[M
         for rows in torch.randperm(len(x), generator=generator).to(device).split(batch):
             optimiser.param_groups[0]["lr"] = HEAD_LR * factor("one-cycle", done / steps, recipe.warmup, 1)
             w = None if weights is None else weights[rows]
-            loop.criterion(tail(x[rows]), labels[rows], w).backward()
+            with loop.stream.drawing():
+                scores = tail(x[rows])
+            loop.criterion(scores, labels[rows], w).backward()
             optimiser.step()
             optimiser.zero_grad()
             done += 1

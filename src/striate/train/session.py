@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from striate.chance import Stream
 from striate.data import DataSet, fingerprint
 from striate.data.tree import told
 from striate.errors import StriateError, UsageError, one_line
@@ -54,21 +55,23 @@ def train(
 ) -> Run:
     """Do what `recipe` says and leave a run folder; `output` is that folder, by default the next one under `runs`."""
     with group() as ranks, _arithmetic(recipe):
-        pick_dtype(pick_device(recipe.device), recipe.precision)  # refused before a folder is there
+        device = pick_device(recipe.device)
+        pick_dtype(device, recipe.precision)  # refused before a folder is there
         if _restarted() and output is None:
             raise UsageError("torchrun restarted a run whose folder has no fixed name", "add --output FOLDER")
         if _restarted() and checkpoint.states(Path(output or "") / "last"):
             return _resume(Run.open(output or ""), ranks, listeners, report, {}, False)
-        asked = recipe
-        torch.manual_seed(recipe.seed)
+        asked, stream = recipe, Stream(recipe.seed, device)
         found, data = phases.start(recipe)
         recipe = effective(recipe, data)
         ranks.agree(_facts(recipe, data))
-        model = _fresh_model(recipe, data, found)
+        model = _fresh_model(recipe, data, found, stream)
         engine = _engine(model, recipe)
-        loop = Loop(recipe, data, engine, group=ranks)  # what can't work is refused before a folder is there
-        if not ranks.first:
-            torch.manual_seed(recipe.seed + ranks.rank)  # every rank draws its own dropout
+        if not ranks.first:  # every rank draws its own dropout
+            stream = Stream(recipe.seed + ranks.rank, device)
+        loop = Loop(
+            recipe, data, engine, group=ranks, stream=stream
+        )  # what can't work is refused before a folder is
         run = Run(Path(ranks.gather(str(make_folder(asked, output)) if ranks.first else "")[0]))
         with hold(run.folder, ranks.first):
             if ranks.first:
@@ -80,11 +83,10 @@ def train(
 
 def rehearse(recipe: Recipe) -> Loop:
     """The loop that `train` would run, ready to start, with no folder: for finders, and to look at."""
-    torch.manual_seed(recipe.seed)
     found, data = phases.start(recipe)
-    recipe = effective(recipe, data)
-    model = _fresh_model(recipe, data, found)
-    loop = Loop(recipe, data, _engine(model, recipe))
+    recipe, stream = effective(recipe, data), Stream(recipe.seed, pick_device(recipe.device))
+    model = _fresh_model(recipe, data, found, stream)
+    loop = Loop(recipe, data, _engine(model, recipe), stream=stream)
     loop.listeners = _hooks(Run(RUNS), loop, model, ())
     return loop
 
@@ -128,17 +130,17 @@ def _resume(
             return run
         if facts["step"] or not over:  # in mid-epoch the stop was not yet told of
             facts = {**facts, "stop": ""}
-        torch.manual_seed(after.seed + ranks.rank)
+        stream = Stream(after.seed + ranks.rank, pick_device(after.device))
         initial = run.initial
         data = open_data(after, run.splits, initial.preprocess if initial else None)
-        model = initial or _fresh_model(after, data)
+        model = initial or _fresh_model(after, data, None, stream)
         phases.prepare_parts(after, model.module)
         engine = _engine(model, after)
         if not allowed:
             was, now = run.environment, environment(engine)
             refuse_changes([(k, was.get(k), now[k]) for k in PLACE if was.get(k) != now[k]])
         ranks.agree(_facts(after, data))
-        loop = Loop(after, data, engine, group=ranks)
+        loop = Loop(after, data, engine, group=ranks, stream=stream)
         if before.opt != after.opt:  # another optimiser has another memory
             tensors = {k: v for k, v in tensors.items() if not k.startswith("optimiser.")}
         return _go(Run(run.folder), loop, model, listeners, report, (tensors, facts))
@@ -232,7 +234,7 @@ def _engine(model: Model, recipe: Recipe) -> Engine:
     return engine
 
 
-def _fresh_model(recipe: Recipe, data: DataSet, found: Pretrained | None = None) -> Model:
+def _fresh_model(recipe: Recipe, data: DataSet, found: Pretrained | None, stream: Stream) -> Model:
     if (recipe.patience or recipe.sched == "plateau") and not len(data.val):
         raise UsageError("--patience and --sched plateau need a validation split", "--split 70/15/15")
     outputs = len(data.classes)
@@ -244,11 +246,12 @@ def _fresh_model(recipe: Recipe, data: DataSet, found: Pretrained | None = None)
         if outputs != 2:
             raise UsageError(f"binary cross-entropy tells two classes apart; the data has {outputs}")
         outputs = 1
-    if found is not None:
-        net = phases.network(recipe, data, found, outputs)
-    else:
-        net = plan(recipe.model).build(data.shape, outputs)
-    prepare_network(net.module, recipe, data)
+    with stream.drawing():
+        if found is not None:
+            net = phases.network(recipe, data, found, outputs)
+        else:
+            net = plan(recipe.model).build(data.shape, outputs)
+        prepare_network(net.module, recipe, data)
     phases.prepare_parts(recipe, net.module)
     return Model(
         net.module, net.origin, data.shape, outputs, data.classes, data.preprocess, several=data.several

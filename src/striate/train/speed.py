@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from striate.chance import Stream
 from striate.data import ArrayImages, DataSet, Preprocess
 from striate.layers import Conv2d
 from striate.train.engine import Engine
@@ -69,9 +70,10 @@ def training_speed(
 
 def convolution_limit(engine: Engine, seconds: float) -> float:
     """Multiply-adds a second of a 3x3 convolution, 256 -> 256 channels at 16x16, forward and backward."""
-    layer = Conv2d(256, 256, 3).to(engine.device)
     n = 8 if engine.device.type == "cpu" else 256
-    x = torch.randn(n, 256, 16, 16, device=engine.device).contiguous(memory_format=torch.channels_last)
+    with Stream(0, engine.device).drawing():
+        layer = Conv2d(256, 256, 3).to(engine.device)
+        x = torch.randn(n, 256, 16, 16, device=engine.device).contiguous(memory_format=torch.channels_last)
     x.requires_grad_()
 
     def step() -> None:

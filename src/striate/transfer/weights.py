@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from striate import zoo
+from striate.chance import Stream
 from striate.data import Preprocess
 from striate.errors import DataError, UsageError, one_line
 from striate.files import check_format
@@ -124,7 +125,8 @@ def _native(network: str, path: Path) -> Pretrained:
     module, classes = _blank(network, fit)
     fit.load(module, fit.state, () if classes else _scorer_keys(module))
     if not classes:
-        module.reset_head(module.num_classes)
+        with Stream(0).drawing():
+            module.reset_head(module.num_classes)
     if blue_first(network, fit.layout):
         first = first_layer(module)[1]
         first.weight.data = first.weight.data.flip(1)
