@@ -9,13 +9,13 @@ __all__ = ["Net", "resolve"]
 
 
 def resolve(
-    word: str, input_shape: Shape | None = None, num_classes: int | None = None, values: bool = True
+    word: str | Path, input_shape: Shape | None = None, num_classes: int | None = None, values: bool = True
 ) -> Net:
     """The network that `word` names, trained if it names a run folder or a model file; shapes are (c, h, w).
 
     Without `values`, zoo networks and diagrams come on the meta device: for those who only ask for numbers.
     """
-    path = Path(word)
+    path, word = Path(word), str(word)
     if "=>" not in word and (path.is_dir() or path.suffix == ".safetensors"):
         return _trained(path, input_shape, num_classes)
     found = plan(word)

@@ -57,8 +57,9 @@ class Plan:
         return Net(self.make(full, num_classes), full, self.name, self.origin)
 
 
-def plan(word: str) -> Plan:
+def plan(word: str | Path) -> Plan:
     """What `word` means; raises UsageError with the nearest zoo names where it means nothing."""
+    word = str(word)
     if "=>" in word:
         return _diagram(word, "net")
     if word.endswith(".diagram"):

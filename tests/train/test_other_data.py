@@ -73,7 +73,7 @@ def test_training_images_among_new_ones_are_told(run, toy, tmp_path, capsys):
     seen = [i for i in run.splits["train"]["ids"] if i.startswith("red")][:6]
     for name in seen:
         shutil.copy(toy / name, mixed / "red" / f"copy-{Path(name).name}")
-    with pytest.warns(UserWarning, match="of 21 images, 6 trained the run: these figures say little"):
+    with pytest.warns(UserWarning, match="of 21 images, 6 trained the run: that says little"):
         found = run.evaluate(mixed)
     assert len(found) == 21
     assert main(["evaluate", str(run.folder), str(mixed), "--json"]) == 0
@@ -200,6 +200,31 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=f"no data at '{tmp_path}/toy'"):
         Run.open(tmp_path / run.folder).evaluate()
     assert len(Run.open(tmp_path / run.folder).evaluate(tmp_path / "away")) == tested
+
+
+def test_the_file_of_class_names_and_the_splits_may_be_gone(tmp_path):
+    paint(tmp_path / "toy", n=8)
+    (tmp_path / "names.txt").write_text("red\ngreen\nblue\n")
+    settings = {"data": tmp_path / "toy", "model": NET, "epochs": 1, "classes": tmp_path / "names.txt"}
+    run = train(recipe(settings), tmp_path / "r", report=False)
+    (tmp_path / "names.txt").unlink()
+    found = run.evaluate(tmp_path / "toy")
+    assert (found.classes, len(found)) == (("red", "green", "blue"), len(run.splits["test"]["ids"]))
+    (tmp_path / "r/splits.json").unlink()
+    assert len(run.evaluate(tmp_path / "toy")) == 24
+
+
+def test_predict_tells_what_the_run_was_trained_on(run, toy, tmp_path, capsys):
+    """The answers are all there; a file is known by its content."""
+    new = paint(tmp_path / "new", ["red"], n=2, seed=8) / "red"
+    for name in run.splits["train"]["ids"][:3]:
+        shutil.copy(toy / name, new / name.replace("/", "-"))
+    assert main(["predict", str(run.folder), str(new), "--engine", "torch", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out.splitlines()[-1])) == 5
+    assert err == "note: of 5 images, 3 trained the run: that says little of new images\n"
+    (new / "none.png").write_text("no image")
+    assert run.seen([new / "none.png", new / "8-0.png", tmp_path / "absent.png"]) == ""
 
 
 def test_a_single_label_is_one_of_several(tmp_path):

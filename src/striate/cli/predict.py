@@ -29,7 +29,7 @@ def predict(
 ) -> None:
     """Say what is in each image, and how surely.
 
-    What can't be read is named, and the exit code is 3.
+    What can't be read is named, and the exit code is 3. Images that the run was trained on are told on stderr.
     """
     from rich.table import Table
 
@@ -50,8 +50,16 @@ def predict(
         )
     if table.row_count:
         emit([answer.to_json() for answer in answers], as_json, table)
+    if run.is_dir() and (told := _seen(run, [answer.source for answer in answers if answer not in bad])):
+        print(f"note: {told}", file=sys.stderr)
     if len(bad) == 1:
         raise bad[0].error
     if bad:
         causes = "\n".join(str(one.error) for one in bad)
         raise DataError(f"{len(bad)} of {len(answers)} images can't be read\n{causes}")
+
+
+def _seen(run: Path, names: list[str]) -> str:
+    from striate.train import Run
+
+    return Run.open(run).seen(names)

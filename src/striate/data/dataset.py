@@ -251,7 +251,7 @@ def prepared(
     scans: Scans,
     caches: Mapping[int, Cache | None],
 ) -> Images:
-    """The images of a part, with numbers of `classes` as labels; pixels are kept where they are few, else read later."""
+    """The images of a part, labelled by their places in `classes`; pixels are kept where they are few."""
     labels = _labels(part, classes, several)
     if isinstance(part.store, ArrayStore) and eager(part, prepare):
         return ArrayImages(pixels_of(part, part.store, prepare), labels, part.ids, part.weights)

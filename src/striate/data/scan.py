@@ -56,7 +56,7 @@ def scan(n: int, encoded: Callable[[int], bytes], thorough: bool = False) -> Sca
                 continue
             found.sizes[row] = head.height, head.width
             found.channels[row] = head.channels
-            found.digests[row] = digest(data) if head.format in DECODED else content(data)
+            found.digests[row] = file_digest(data, head.format)
 
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in pool.map(look, range(0, n, SPAN)):
@@ -79,6 +79,11 @@ def peak(data: bytes, head: Header) -> tuple[float, float]:
 def digest(data: "bytes | memoryview[int]") -> int:
     """The first eight bytes of BLAKE2b as a number."""
     return int.from_bytes(blake2b(data, digest_size=8).digest())
+
+
+def file_digest(data: bytes, kind: str) -> int:
+    """What tells an image file of this format from others."""
+    return digest(data) if kind in DECODED else content(data)
 
 
 def content(data: bytes) -> int:

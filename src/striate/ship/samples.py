@@ -55,7 +55,7 @@ def samples(run: Run, split: str) -> Samples:
     """The pictures of `train`, `val` or `test`, from the data that the run was trained on."""
     model = run.model()
     columns, white = named_columns(run.recipe.columns), model.preprocess.white
-    parts = restore(open_source(run.recipe.data, columns, offline=True, white=white), run.splits)
+    parts = restore(open_source(run.source, columns, offline=True, white=white), run.splits)
     if not len(parts[split]):
         raise DataError(f"{run.folder}: there are no images in its {split} split to compare on")
     return Samples(parts[split], model.classes, model.preprocess)

@@ -72,13 +72,14 @@ class Model:
                 [to_probabilities(engine(part), self.several).cpu() for part in images.split(256)]
             )
 
-    def predict(self, files: Iterable[str | Path], top: int = 5) -> list[dict[str, Any]]:
-        """Label, probability and the `top` classes of each image file; a file that is no image raises DataError.
+    def predict(self, files: str | Path | Iterable[str | Path], top: int = 5) -> list[dict[str, Any]]:
+        """Label, probability and the `top` classes of an image file, or of each; no image raises DataError.
 
         Where an image has several labels, `labels` holds those with a probability of at least one half, `label`
         joins them with `|`, and `probability` is that of the least sure.
         """
         answers = []
+        files = [files] if isinstance(files, (str, Path)) else files
         for names in batched((str(f) for f in files), 64):
             images = torch.stack([self.preprocess.read(name) for name in names])
             for name, row in zip(names, self.probabilities(images), strict=True):

@@ -8,14 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from striate.data import Images
 from striate.data.classes import some
+from striate.data.files import read_file
+from striate.data.header import header
+from striate.data.scan import file_digest
 from striate.data.source import Digests
 from striate.data.splits import SPLITS
 from striate.data.whole import Whole
-from striate.errors import UsageError
+from striate.errors import DataError, UsageError
 
 Known = tuple[str, str]  # id, digest
 
@@ -27,7 +31,7 @@ class Seen:
         self.named: dict[Known, str] = {}
         self.digests: dict[str, set[str]] = {}
         for split in SPLITS:
-            ids, digests = stored[split]["ids"], stored[split]["digests"]
+            ids, digests = (stored[split][key] if stored else [] for key in ("ids", "digests"))
             self.named |= dict.fromkeys(zip(ids, digests, strict=True), split)
             self.digests[split] = set(digests)
 
@@ -35,6 +39,15 @@ class Seen:
         """The split of each image; of copies in several splits, the one that was kept away from training counts."""
         at = {} if by_name else {d: split for split in SPLITS for d in self.digests[split]}
         return [self.named.get(key) or at.get(key[1]) for key in zip(ids, digests, strict=True)]
+
+    def file(self, path: Path | str) -> str | None:
+        """The split that an image file was in, under whatever name; None for what can't be read, too."""
+        try:
+            data = read_file(path)
+            digest = f"{file_digest(data, header(data).format):016x}"
+        except (DataError, OSError):
+            return None
+        return next((split for split in SPLITS if digest in self.digests[split]), None)
 
     def overlap(self, images: Images, split: str) -> Counter[str]:
         """How many of the images, which a network judged on `split` should be new to, were in an earlier split."""
@@ -112,10 +125,14 @@ def _at(wanted: str, homes: Iterable[str | None]) -> list[int]:
 def overlap_told(chosen: Sequence[Images], seen: Seen, split: str) -> str:
     """A warning, where images were part of the run's training; else empty."""
     counts = sum((seen.overlap(images, split) for images in chosen), Counter[str]())
-    n = sum(map(len, chosen))
+    return told(sum(map(len, chosen)), counts)
+
+
+def told(n: int, counts: Mapping[str | None, int] | Mapping[str, int]) -> str:
+    """The sentence for `n` images, some of which were in the splits of a run."""
     did = {"train": "trained the run", "val": "chose its best epoch"}
-    said = [f"{counts[earlier]:,} {what}" for earlier, what in did.items() if counts[earlier]]
-    return f"of {n:,} images, {' and '.join(said)}: these figures say little of new images" if said else ""
+    said = [f"{counts[earlier]:,} {what}" for earlier, what in did.items() if counts.get(earlier)]
+    return f"of {n:,} images, {' and '.join(said)}: that says little of new images" if said else ""
 
 
 def _left_out(wanted: str, left: Mapping[str | None, int]) -> str:

@@ -335,6 +335,11 @@ class Recipe(BaseModel):
     )
     track: Literal["none", "tensorboard", "wandb"] = setting(RUN, "none", "who else hears the metrics")
 
+    @field_validator("data", "model", "weights", "classes", mode="before")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
+
     @field_validator("augment", mode="before")
     @classmethod
     def _transforms(cls, value: Any) -> str:
@@ -497,7 +502,7 @@ class Recipe(BaseModel):
 
 
 def recipe(
-    settings: Mapping[str, Any], config: Path | None = None, asked: Collection[str] | None = None
+    settings: Mapping[str, Any], config: Path | str | None = None, asked: Collection[str] | None = None
 ) -> Recipe:
     """Defaults, then the YAML file `config`, then `settings`; raises UsageError that names the field at fault.
 
@@ -505,6 +510,7 @@ def recipe(
     they are by default.
     """
     given = {k: v for k, v in settings.items() if v is not None}
+    config = Path(config) if config else None
     written = read_yaml(config) if config else {}
     if asked is None:
         asked = given.keys() | {k for k, v in written.items() if not _is_default(k, v)}

@@ -5,7 +5,8 @@ import json
 import os
 import platform
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +128,14 @@ class Run:
             offline=r.offline,
         )
 
+    def seen(self, files: Iterable[str | Path]) -> str:
+        """How many of these image files trained the run or chose its best epoch, in a sentence; empty where none."""
+        known, files = self._seen(), list(files)
+        return other_data.told(len(files), Counter(map(known.file, files)))
+
+    def _seen(self) -> other_data.Seen:
+        return other_data.Seen(self.splits if (self.folder / "splits.json").is_file() else {})
+
     @property
     def source(self) -> str:
         """The run's data: a path where it was found, or a name."""
@@ -163,7 +172,7 @@ class Run:
             own, split = self.dataset(), split or "test"
             chosen = other_data.Chosen([own.parts()[split]])
         else:
-            seen = other_data.Seen(self.splits)
+            seen = self._seen()
             chosen = self._chosen(data, split, model, seen)
             if told := other_data.overlap_told(chosen.images, seen, split or "test"):
                 warnings.warn(told, stacklevel=2)
