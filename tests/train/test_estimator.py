@@ -21,11 +21,18 @@ from striate.train.loop import Loop
 NET = "INPUT => CONV(8,3) => BN => RELU => POOL(2) => FC"
 
 
+WEIGHED = "check_sample_weight_equivalence_on_dense_data"
+# as with scikit-learn's own SGDClassifier: repeated images make more steps; test_a_weight_is_... takes all in one
+IN_BATCHES = pytest.mark.xfail(reason="images that are repeated make other batches", strict=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "check"),
     [
-        pytest.param(e, c, id=getattr(c, "func", c).__name__)
+        pytest.param(
+            e, c, id=(name := getattr(c, "func", c).__name__), marks=[IN_BATCHES] * (name == WEIGHED)
+        )
         for e, c in estimator_checks_generator(
             ConvNetClassifier(epochs=10, batch_size=16, lr=0.01), mark=None
         )

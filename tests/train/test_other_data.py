@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from striate.cli import main
-from striate.data import load
+from striate.data import ArrayImages, DataSet, load
 from striate.errors import DataError, UsageError
 from striate.train import Run, recipe, train
 
@@ -200,6 +201,38 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=f"no data at '{tmp_path}/toy'"):
         Run.open(tmp_path / run.folder).evaluate()
     assert len(Run.open(tmp_path / run.folder).evaluate(tmp_path / "away")) == tested
+
+
+def test_a_data_set_of_ones_own_has_its_classes_in_any_order(run, tmp_path):
+    found = run.evaluate(paint(tmp_path / "other", n=5, seed=6))
+    given = load(tmp_path / "other", split=(1.0, 0.0, 0.0), classes=["red", "green", "blue"])
+    images = ArrayImages(given.train.read(range(15)), given.train.labels, given.train.ids)
+    nothing = ArrayImages(images.pixels[:0], images.labels[:0], [])
+    mine = DataSet("mine", given.classes, images, nothing, nothing, given.preprocess)
+    assert mine.classes != found.classes
+    again = run.evaluate(mine)
+    assert (again.accuracy, again.classes) == (found.accuracy, found.classes)
+    assert again.loss == pytest.approx(found.loss, rel=1e-5)
+    small = DataSet("mine", given.classes, images, nothing, nothing, replace(given.preprocess, size=(9, 9)))
+    with pytest.raises(
+        UsageError, match=r"mine: its images are cut to \(3, 9, 9\), the run's to \(3, 12, 12\)"
+    ):
+        run.evaluate(small)
+
+
+def test_what_can_not_be_judged_is_counted(run, tmp_path):
+    other = paint(tmp_path / "other", ["red"], n=3, seed=6)
+    shutil.copy(other / "red/6-0.png", other / "loose.png")
+    (other / "empty").mkdir()
+    found = run.evaluate(other)
+    assert len(found) == 3
+    assert found.notes == (
+        "1 left out, in no class folder: 'loose.png'",
+        "there is no image of 'blue', 'green'",
+    )
+    (other / "red/6-1.png").write_bytes((other / "red/6-1.png").read_bytes()[:90])
+    with pytest.raises(DataError, match="1 of 3 images can't be read"):
+        run.evaluate(other)
 
 
 def test_the_file_of_class_names_and_the_splits_may_be_gone(tmp_path):

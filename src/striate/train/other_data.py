@@ -89,7 +89,8 @@ def choose(whole: Whole, seen: Seen, split: str | None = None) -> Chosen:
         rows = {name: _at(wanted, homes[name]) for name in parts}
     else:
         rows = {}
-    notes = [_skipped(whole.skipped)] if whole.skipped else []
+    notes = [_out(whole.skipped, "can't be read")] if whole.skipped else []
+    notes += [_out(stray, "in no class folder")] if (stray := whole.source.stray) else []
     if any(rows.values()):
         told = [wanted] if divided else list(parts)
         strange = not divided  # else what the run doesn't know is taken
@@ -141,8 +142,9 @@ def _left_out(wanted: str, left: Mapping[str | None, int]) -> str:
     return f"the run knows this data and takes its own {wanted} split; left out are {', '.join(said)}"
 
 
-def _skipped(skipped: Mapping[str, str]) -> str:
-    return f"{len(skipped):,} images can't be read and are left out: {some(list(skipped))}"
+def _out(names: Iterable[str], why: str) -> str:
+    found = list(names)
+    return f"{len(found):,} left out, {why}: {some(found)}"
 
 
 def _missing(images: Sequence[Images], classes: Sequence[str]) -> list[str]:
