@@ -191,6 +191,14 @@ def test_trials_are_judged_by_what_the_recipe_monitors(tmp_path: Path) -> None:
     assert "validation accuracy" not in page
 
 
+def test_trials_are_judged_by_macro_f1_where_that_is_monitored(tmp_path: Path) -> None:
+    found = tune({**SMALL, "monitor": "macro-f1"}, {"lr": Choice((0.01, 1e-6))}, tmp_path, sampler="grid")
+    run = Run.open(found["run"])
+    assert (found["judged_by"], found["params"]) == ("validation macro F1", {"lr": 0.01})
+    assert found["value"] == max(row["val_macro_f1"] for row in run.history)
+    assert found["value"] == pytest.approx(run.evaluate(split="val").macro_f1)
+
+
 def test_trials_on_several_labels_are_judged_by_mean_average_precision(tmp_path: Path) -> None:
     digits = load_digits()
     labels = np.stack([digits.target % 2, digits.target > 4], axis=1)  # odd, large

@@ -159,9 +159,9 @@ class Run:
         """Metrics of the best network on a split of the run's own data, or on other data of classes that it knows.
 
         `data` is whatever `striate.data.load` takes, or what it gave. Its images are prepared as the run prepares and
-        its classes matched by name. Without `split` its test split is taken, or all of it where it has none; images
-        that the run has seen stay in the split that they were in. `notes` of the result tell what was left out, and
-        a UserWarning how many of the images were part of the training.
+        its classes matched by name. Without `split` its test split is taken, or all of it where it has none; data of
+        the run's own keeps the run's splits. `notes` of the result tell what was left out, and a UserWarning how many
+        of the images were part of the training.
         """
         if split is not None and split not in SPLITS:
             raise UsageError(
@@ -212,8 +212,9 @@ def _cut_alike(a: Preprocess, b: Preprocess) -> bool:
 
 def place(recipe: Recipe, splits: Mapping[str, Any] | None) -> str:
     """Where the data is: a run may be opened from another folder than the one that it was started in."""
-    found: str | None = splits.get("source") if splits else None
-    return found if found and (Path(found).exists() or not Path(recipe.data).exists()) else recipe.data
+    found = splits.get("source") if splits else None
+    known = isinstance(found, str) and (Path(found).exists() or not Path(recipe.data).exists())
+    return str(found) if known else recipe.data
 
 
 def open_data(

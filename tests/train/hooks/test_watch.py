@@ -159,3 +159,13 @@ def test_best_writes_only_what_is_better(tmp_path, monitor, kept):
     again.on_start(State(10, 1, epoch=4))
     again.on_epoch(State(10, 1, epoch=9, metrics={"val_accuracy": 0.6, "val_loss": 0.75}))
     assert again.metrics["epoch"] == kept[-1]
+
+
+def test_a_run_that_goes_on_by_another_figure_begins_a_new_best(tmp_path):
+    net = nn.Linear(4, 2)
+    model = Model(net, {}, (1, 2, 2), 2, ("a", "b"), Preprocess((2, 2), channels=1))
+    for monitor, metrics in (("accuracy", {}), ("macro-f1", {"val_macro_f1": 0.3})):
+        best = Best(model, tmp_path / "m.safetensors", monitor, lambda: net)
+        best.on_start(State(9, 1))
+        best.on_epoch(State(9, 1, metrics={"val_accuracy": 0.9, "val_loss": 0.1, **metrics}))
+    assert checkpoint.stored_metrics(tmp_path / "m.safetensors")["val_macro_f1"] == 0.3

@@ -60,7 +60,9 @@ class Best(Listener):
 
     def _better(self, metrics: dict[str, float]) -> bool:
         now = rank(metrics, self.monitor)
-        return all(map(isfinite, now)) and (not self.metrics or now > rank(self.metrics, self.monitor))
+        before = rank(self.metrics, self.monitor) if self.metrics else []
+        measured = all(map(isfinite, before))  # a run may go on by another figure than it began with
+        return all(map(isfinite, now)) and (not measured or now > before)
 
 
 class Keep(Listener):
