@@ -120,7 +120,8 @@ def _refuse_strangers(used: Iterable[str], classes: Sequence[str], name: str) ->
         raise DataError(
             f"{name}: the network doesn't know the class{'es' * (len(strange) > 1)} {_short(strange)}; "
             f"it knows {_short(classes)}",
-            nearest(strange[0][:LONGEST], (c[:LONGEST] for c in classes)),
+            nearest(strange[0][:LONGEST], (c[:LONGEST] for c in classes))
+            or "leave its images out, or train with it",
         )
 
 
