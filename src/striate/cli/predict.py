@@ -50,8 +50,8 @@ def predict(
         )
     if table.row_count:
         emit([answer.to_json() for answer in answers], as_json, table)
-    if run.is_dir() and (told := _seen(run, [answer.source for answer in answers if answer not in bad])):
-        print(f"note: {told}", file=sys.stderr)
+    if run.is_dir() and (seen := _seen(run, [answer.source for answer in answers if answer not in bad])):
+        print(f"note: {seen}", file=sys.stderr)
     if len(bad) == 1:
         raise bad[0].error
     if bad:
