@@ -20,6 +20,13 @@ def serve(
     token: Annotated[
         str, typer.Option("--token", envvar="STRIATE_TOKEN", help="what clients must send", show_envvar=True)
     ] = "",
+    origins: Annotated[
+        list[str] | None,
+        typer.Option("--allow-origin", metavar="URL", help="site whose pages may ask; may be repeated"),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option("--root-path", metavar="/PATH", help="where a proxy shows the server")
+    ] = "",
     workers: Annotated[int, typer.Option("-j", "--workers", min=1, help="processes")] = 1,
     engine: Annotated[
         str, typer.Option("--engine", metavar="auto|openvino|onnx|torch", help="what computes")
@@ -29,8 +36,8 @@ def serve(
     max_images: Annotated[int, typer.Option("--max-images", min=1, help="images in a request")] = 64,
     max_body: Annotated[int, typer.Option("--max-body", min=1024, help="bytes of a request")] = 32 << 20,
     max_pixels: Annotated[
-        int, typer.Option("--max-pixels", min=1, max=MAX_PIXELS, help="pixels of an image")
-    ] = 50_000_000,
+        int, typer.Option("--max-pixels", min=1, max=MAX_PIXELS, help="pixels of a picture")
+    ] = MAX_PIXELS,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="seconds to answer in")] = 10.0,
     receive_timeout: Annotated[
         float, typer.Option("--receive-timeout", min=0.1, help="seconds to send a request in")
@@ -50,8 +57,9 @@ def serve(
     from striate.ship.serve.server import serve as run
 
     settings = Settings(
-        models=named(runs), host=host, port=port, token=token, engine=engine, max_batch=max_batch,
-        max_queue=max_queue, max_images=max_images, max_body=max_body, max_pixels=max_pixels, timeout=timeout,
+        models=named(runs), host=host, port=port, token=token, allow_origins=tuple(origins or ()),
+        root_path=root_path, engine=engine, max_batch=max_batch, max_queue=max_queue, max_images=max_images,
+        max_body=max_body, max_pixels=max_pixels, timeout=timeout,
         receive_timeout=receive_timeout, hang_timeout=hang_timeout, grace=grace,
     )  # fmt: skip
     run(settings, workers)

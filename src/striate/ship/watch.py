@@ -25,15 +25,15 @@ def watch(
 ) -> Iterator[dict[str, Any]]:
     """One row a picture: {time, file, label, probability, top}, or {time, file, error} where it can't be read.
 
-    `source` is a folder, a video, an image, or the number of a camera. A folder is watched for good, or with `once`
-    until all that lies there is done.
+    `source` is a folder, a video, an image, or else the number of a camera. A folder is watched for good, or
+    with `once` until all that lies there is done.
     """
-    if source.isdigit():
-        answers: Iterator[Prediction | Unreadable] = _camera(predictor, int(source), top)
-    elif Path(source).is_dir():
-        answers = _folder(predictor, Path(source), top, once)
+    if Path(source).is_dir():
+        answers: Iterator[Prediction | Unreadable] = _folder(predictor, Path(source), top, once)
     elif Path(source).exists():
         answers = predictor.attempts(source, top)
+    elif source.isdecimal():
+        answers = _camera(predictor, int(source), top)
     else:
         raise DataError(f"no folder, video or picture at {source}")
     for answer in answers:

@@ -145,15 +145,15 @@ def process() -> type[Server]:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """Start a server with the fake model; told are fields of Settings, `model` the content of its file.
 
-    `files` is how many files the process may open.
+    `files` is how many files the process may open, `workers` how many processes answer.
     """
     servers: list[Server] = []
 
-    def begin(model: str = "", files: int = 0, **settings: Any) -> Server:
+    def begin(model: str = "", files: int = 0, workers: int = 1, **settings: Any) -> Server:
         folder = tmp_path_factory.mktemp("server")
         (folder / "model.onnx").write_text(model)
         told = {"models": {"fake": str(folder / "model.onnx")}, "port": 0, "reload_every": 0.1, **settings}
-        command = [sys.executable, str(FAKE), json.dumps(told)]
+        command = [sys.executable, str(FAKE), json.dumps(told), str(workers)]
         limited = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
         servers.append(Server(limited if files else command, folder))
         return servers[-1]

@@ -1,6 +1,7 @@
 """A server whose model is arithmetic: the answer holds the first two pixels of the picture, and some pixels do harm.
 
-Run as a program with the fields of Settings as JSON; it prints each batch's size to the file named in BATCHES.
+Run as a program with the fields of Settings as JSON, and how many workers; it prints each batch's size to the file
+named in BATCHES. A worker imports this module too, under another name.
 """
 
 import json
@@ -17,7 +18,7 @@ from striate.ship import Predictor
 from striate.ship.serve import models, server
 from striate.ship.serve.contract import Settings
 
-FOREVER, SLOW, RAISES, NAN, HANGS, SHORT = range(249, 255)  # what a first pixel does to its batch
+WAITS, FOREVER, SLOW, RAISES, NAN, HANGS, SHORT = range(248, 255)  # what a first pixel does to its batch
 PREPROCESS = Preprocess((2, 2), channels=1, mean=(0,), std=(1,))
 lock = threading.Lock()
 
@@ -27,6 +28,8 @@ def answers(pixels: np.ndarray) -> np.ndarray:
     first, second = pixels[:, 0, 0, 0].astype(int), pixels[:, 0, 0, 1].astype(int)
     with lock, open(os.environ["BATCHES"], "a") as f:
         f.write(f"{len(pixels)} {' '.join(str(256 * a + b) for a, b in zip(first, second, strict=True))}\n")
+    while (first == WAITS).any() and not Path(os.environ["BATCHES"]).with_name("go").exists():
+        time.sleep(0.02)
     if (first == SLOW).any():
         time.sleep(0.4)
     if (first == RAISES).any():
@@ -46,11 +49,20 @@ def load(path: object, engine: str, batch: int) -> Predictor:
     told = Path(str(path)).read_text()
     if told == "bad":
         raise ValueError("no good")
+    if told == "several":
+        return Predictor(("a", "b"), PREPROCESS, apart, "fake", batch, several=True)
     time.sleep(float(told or 0))
     return Predictor(("a", "b"), PREPROCESS, answers, "fake", batch)
 
 
+def apart(pixels: np.ndarray) -> np.ndarray:
+    """uint8 (n, 1, 2, 2) -> (n, 2): the first two pixels, each over 255."""
+    return (pixels[:, 0, 0, :2] / 255).astype(np.float32)
+
+
+models.load = load
+server.check = lambda path, engine: None
+server._Workers.pause = 0.5
+
 if __name__ == "__main__":
-    models.load = load
-    server.check = lambda path, engine: None
-    server.serve(Settings(**json.loads(sys.argv[1])))
+    server.serve(Settings(**json.loads(sys.argv[1])), int(sys.argv[2]))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+SLOW = 250  # a picture that takes 0.4 s, see fake.py
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 
 
@@ -163,6 +164,95 @@ def test_r14_errors_tell_nothing_of_the_machine(fake, picture) -> None:
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[::2]"])
 def test_r18_another_host_is_a_rebound_name(fake, picture, host: str) -> None:
     assert fake.predict(picture(1), Host=host).status == 403
+
+
+def test_http_1_0_knows_no_host(fake) -> None:
+    assert fake.raw(b"GET /health/live HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+    assert fake.raw(b"GET /health/live HTTP/1.0\r\nHost: evil.example\r\n\r\n").startswith(b"HTTP/1.1 403")
+    assert fake.raw(b"POST /predict HTTP/1.0\r\nOrigin: null\r\n\r\n").startswith(b"HTTP/1.1 403")
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("localhost:443", "https://localhost", 200),
+        ("LOCALHOST", "http://localhost:80", 200),
+        ("[::1]:80", "http://[::1]", 200),
+        ("localhost:443", "http://localhost", 403),
+        ("localhost", "https://localhost:80", 403),
+    ],
+)
+def test_a_port_that_the_scheme_implies(fake, picture, host: str, origin: str, status: int) -> None:
+    assert fake.predict(picture(1), Host=host, Origin=origin).status == status
+
+
+def test_head_is_a_get_without_a_body(fake) -> None:
+    version = fake.version
+    paths = [p for p, methods in fake("GET", "/openapi.json").json["paths"].items() if "get" in methods]
+    for path in ("/", "/docs", "/openapi.json", "/nowhere", "/predict", *paths):
+        path = path.replace("{model}", "fake").replace("{version}", version)
+        get, head = fake("GET", path), fake("HEAD", path)
+        assert (head.status, head.body) == (get.status, b""), path
+        assert head.headers["content-type"] == get.headers["content-type"]
+        if path != "/metrics":  # which counts the request before
+            assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_who_shuts_the_sending_side_is_answered(fake, picture) -> None:
+    """As `nc -N` does; SLOW leaves time to notice the end before the answer. Who closes the socket is another test."""
+    body = picture(SLOW)
+    for version, head in ((b"1.1", HEAD), (b"1.0", HEAD.replace(b"1.1", b"1.0"))):
+        with socket.create_connection(("127.0.0.1", fake.port), 30) as s:
+            s.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            s.shutdown(socket.SHUT_WR)
+            found = b""
+            while part := s.recv(65536):
+                found += part
+        interim, final = b"HTTP/1.1 100 ", b"HTTP/1.1 200 "
+        assert found.count(interim) == (version == b"1.1")
+        assert final in found
+        assert found.endswith(b"}")
+
+
+def test_two_requests_before_the_end_are_both_answered(fake, picture) -> None:
+    body = picture(SLOW)
+    one = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with socket.create_connection(("127.0.0.1", fake.port), 30) as s:
+        s.sendall(one + one)
+        s.shutdown(socket.SHUT_WR)
+        found = b""
+        while part := s.recv(65536):
+            found += part
+    assert found.count(b"HTTP/1.1 200 ") == 2
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b'Content-Disposition: form-data; filename="f.png"',
+        b"Content-Disposition: form-data",
+        b'Content-Disposition: form-data; name="f"\r\nContent-Type: image/png',
+        b"Content-Disposition: form-data; name=\"f\"; filename*=utf-8''%C3%A9.png",
+        b"Content-Type: application/octet-stream",
+    ],
+)
+def test_a_part_is_a_picture_by_name_or_type(fake, picture, told: bytes) -> None:
+    body = b"--x\r\n" + told + b"\r\n\r\n" + picture(1) + b"\r\n--x--\r\n"
+    reply = fake("POST", "/predict", body, Content_Type="multipart/form-data; boundary=x")
+    assert (reply.status, len(reply.json.get("predictions", ()))) == (200, 1), reply.body
+
+
+def test_what_nobody_reads_is_refused_by_name(fake, picture) -> None:
+    field = b'--x\r\nContent-Disposition: form-data; name="top"\r\n\r\n3\r\n'
+    reply = fake(
+        "POST", "/predict", field + form(1, picture(1)), Content_Type="multipart/form-data; boundary=x"
+    )
+    assert (reply.status, reply.json["error"]) == (
+        400,
+        "form: 'top' is no file; options stand in the address",
+    )
+    reply = fake.predict(picture(1), "/predict?topk=3")
+    assert (reply.status, reply.json["error"]) == (400, "topk: there are model and top")
 
 
 def test_r18_a_page_of_another_site(fake, picture) -> None:

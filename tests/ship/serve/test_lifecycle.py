@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from uvicorn.supervisors import Multiprocess
 
 from striate.errors import StriateError, UsageError
 from striate.ship.serve import app as app_room
@@ -324,16 +323,13 @@ def test_a_worker_that_died_has_nothing_that_waits(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     for name in ("gauge_livesum_7.db", "gauge_livesum_8.db", "counter_7.db"):
         (tmp_path / name).touch()
-    dead, fresh, other = (SimpleNamespace(pid=pid, exitcode=None) for pid in (7, 9, 8))
-
-    def replace(self: Any) -> None:
-        self.processes[0] = fresh
-
-    monkeypatch.setattr(Multiprocess, "keep_subprocess_alive", replace)
+    dead, fresh, other = (SimpleNamespace(pid=p, exitcode=e) for p, e in ((7, -9), (9, None), (8, None)))
+    monkeypatch.setattr(server_room._Workers, "_begin", lambda self: self.processes.append(fresh))
     team = object.__new__(server_room._Workers)
-    team.processes = [dead, other]
+    team.should_exit, team.processes = threading.Event(), [dead, other]
     team.keep_subprocess_alive()
     assert {path.name for path in tmp_path.iterdir()} == {"gauge_livesum_8.db", "counter_7.db"}
+    assert team.processes == [other, fresh]
     assert not team.failed
 
 

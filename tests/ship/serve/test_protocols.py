@@ -86,6 +86,58 @@ def test_tritons_own_client(served, local: Predictor, raw: np.ndarray, binary: b
     client.close()
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_tritons_classification(served, local: Predictor, raw: np.ndarray, binary: bool) -> None:
+    """`value:index:label` of the best classes, as Triton's classification extension has it."""
+    client = triton.InferenceServerClient(f"127.0.0.1:{served.port}")
+    assert "classification" in client.get_server_metadata()["extensions"]
+    tensor = triton.InferInput("images", list(raw.shape), "UINT8")
+    tensor.set_data_from_numpy(raw)
+    wanted = [triton.InferRequestedOutput("probabilities", binary_data=binary, class_count=3)]
+    result = client.infer("digits", [tensor], outputs=wanted)
+    told = [
+        [v.decode() if isinstance(v, bytes) else v for v in row] for row in result.as_numpy("probabilities")
+    ]
+    assert result.get_output("probabilities")["shape"] == [len(raw), 3]
+    for row, expected in zip(told, local(raw, top=3), strict=True):
+        value, index, label = zip(*(one.split(":") for one in row), strict=True)
+        assert list(label) == list(expected.top)
+        assert [local.classes[int(i)] for i in index] == list(label)
+        assert [float(v) for v in value] == pytest.approx(list(expected.top.values()), abs=1e-6)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("output", "field"),
+    [
+        ({"name": "labels", "parameters": {"classification": 2}}, "classification"),
+        ({"name": "probabilities", "parameters": {"classification": -1}}, "classification"),
+        ({"name": "probabilities", "parameters": {"classification": "2"}}, "classification"),
+        ({"name": "probabilities", "parameters": {"binary_data": "no"}}, "binary_data"),
+        ({"name": "probabilities", "parameters": {"shared_memory_region": "a"}}, "shared_memory_region"),
+    ],
+)
+def test_outputs_that_can_not_be_had_name_their_field(served, output: dict, field: str) -> None:
+    reply = served.json("POST", "/v2/models/digits/infer", tensor() | {"outputs": [output]})
+    assert (reply.status, reply.json["code"]) == (400, field)
+
+
+def test_several_labels_are_all_told(start, picture) -> None:
+    """The fake network answers with the first two pixels over 255: a label is said from 128 on."""
+    server = start("several").wait()
+    pixels = [(0, 127), (128, 0), (0, 255), (200, 130)]
+    said = ["", "a", "b", "a|b"]
+    encoded = [base64.b64encode(picture(*p)).decode() for p in pixels]
+    told = tensor(datatype="BYTES", shape=[4], data=encoded)
+    outputs = {o["name"]: o for o in server.json("POST", "/v2/models/fake/infer", told).json["outputs"]}
+    assert (outputs["labels"]["shape"], outputs["labels"]["data"]) == ([4], said)
+    assert outputs["probabilities"]["data"] == pytest.approx(np.array(pixels).ravel() / 255)
+    for p, label in zip(pixels, said, strict=True):
+        (row,) = server.predict(picture(*p)).json["predictions"]
+        assert (row["label"], row["labels"]) == (label, label.split("|") if label else [])
+    assert server.stop() == 0
+
+
 def test_triton_sends_encoded_pictures(served, local: Predictor, files: list[Path]) -> None:
     client = triton.InferenceServerClient(f"127.0.0.1:{served.port}")
     tensor = triton.InferInput("images", [len(files)], "BYTES")
@@ -122,6 +174,26 @@ def test_tensorflow_servings_rest(served, local: Predictor, files: list[Path], r
     ]
     signature = served("GET", "/v1/models/digits/metadata").json["metadata"]["signature_def"]["signature_def"]
     assert signature["serving_default"]["inputs"]["images"]["dtype"] == "DT_UINT8"
+
+
+def test_base64_as_programs_write_it(served, files: list[Path]) -> None:
+    """A data URL as browsers make, line ends as `base64` sets, the alphabet of addresses, no padding."""
+    data = files[0].read_bytes()
+    plain = base64.b64encode(data).decode()
+    ways = [
+        plain, f"data:image/png;base64,{plain}", base64.encodebytes(data).decode(), plain.rstrip("="),
+        base64.urlsafe_b64encode(data).decode(),
+    ]  # fmt: skip
+    v1 = served.json("POST", "/v1/models/digits:predict", {"instances": [{"b64": way} for way in ways]})
+    rows = np.array(v1.json["predictions"])
+    assert np.abs(rows - rows[0]).max() == 0
+    v2 = served.json(
+        "POST", "/v2/models/digits/infer", tensor(datatype="BYTES", shape=[len(ways)], data=ways)
+    )
+    assert len(set(v2.json["outputs"][1]["data"])) == 1
+    for way in ("data:image/png,abcd", "data:text/plain;base64,data:;base64,AAAA", "A", "AA=A", "é", 3, None):
+        reply = served.json("POST", "/v1/models/digits:predict", {"instances": [{"b64": way}]})
+        assert (reply.status, reply.json["code"]) == (400, "base64"), way
 
 
 def test_every_batch_size_gives_the_same_row(served, raw: np.ndarray) -> None:

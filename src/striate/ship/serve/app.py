@@ -1,8 +1,9 @@
 """The application: one store of models behind four ways to ask."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -10,54 +11,35 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from striate import __version__
-from striate.ship.serve import describe, v1, v2
+from striate.ship.serve import describe, schema, v1, v2
 from striate.ship.serve.answer import answer, arriving
-from striate.ship.serve.contract import Refusal, Settings, starting
+from striate.ship.serve.contract import Refusal, Settings, bad, starting
 from striate.ship.serve.guard import Guard
 from striate.ship.serve.metrics import Metrics
 from striate.ship.serve.models import Store
 from striate.ship.serve.reading import pictures_of
 
-WHY = {
-    400: "malformed", 401: "no token", 403: "another site or host", 404: "no such model or version",
-    405: "another method", 408: "sent too slowly", 413: "too large", 415: "another type of body",
-    422: "no picture that can be read", 429: "the queue is full; see Retry-After", 499: "the client left",
-    500: "the model failed", 503: "not ready; see Retry-After", 504: "waited too long",
-}  # fmt: skip
-REFUSED = {
-    "type": "object",
-    "required": ["error", "code", "request_id"],
-    "properties": {key: {"type": "string"} for key in ("error", "code", "request_id")},
-}
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": why, "content": {"application/json": {"schema": REFUSED}}}
-    for status, why in WHY.items()
-}
-PICTURE = {"type": "string", "format": "binary"}
-PREDICT = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/*": {"schema": PICTURE},
-            "application/octet-stream": {"schema": PICTURE},
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"file": {"type": "array", "items": PICTURE}}}
-            },
-        },
-    }
-}
 
+def application(
+    settings: Settings, failed: Callable[[Exception], None] = lambda error: None, patient: bool = False
+) -> ASGIApp:
+    """The server's ASGI application; `failed` hears of a model that can't be loaded.
 
-def application(settings: Settings, failed: Callable[[Exception], None] = lambda error: None) -> Guard:
-    """The server's ASGI application; `failed` hears of a model that can't be loaded."""
+    A patient one has started when its models answer: until then the server below takes no connection.
+    """
     metrics = Metrics()
     store = Store(settings, metrics)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         store.start(failed)
+        if patient:
+            with _stoppable():
+                await store.until_ready()
         yield
         await store.close()
 
@@ -67,13 +49,37 @@ def application(settings: Settings, failed: Callable[[Exception], None] = lambda
         lifespan=life,
         docs_url=None,
         redoc_url=None,
-        responses=RESPONSES,
+        responses=schema.refusals(*schema.ANY),
     )
     _routes(app, store, metrics)
-    app.include_router(v2.router(store, RESPONSES))
-    app.include_router(v1.router(store, RESPONSES))
+    app.include_router(v2.router(store))
+    app.include_router(v1.router(store))
     _refusals(app)
-    return Guard(app, settings, metrics)
+    guard = Guard(app, settings, metrics)
+    return _shared(guard, settings) if settings.allow_origins else guard
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Around what uvicorn waits for before it looks at signals: they end the process, which has accepted nothing."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _shared(guard: Guard, settings: Settings) -> ASGIApp:
+    """Answers that pages of the allowed sites may read. A token travels in a header: cookies are never asked for."""
+    return CORSMiddleware(
+        guard,
+        allow_origins=settings.allow_origins,
+        allow_methods=("GET", "HEAD", "POST"),
+        allow_headers=("Authorization", "X-API-Key", schema.HEADER),
+        expose_headers=("X-Model-Version", "X-Request-Id", "Retry-After", schema.HEADER),
+        allow_private_network=True,
+    )
 
 
 def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
@@ -81,7 +87,8 @@ def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def drop_a_picture() -> str:
-        return page
+        root = store.settings.root_path
+        return page.replace("<base>", f'<base href="{root}/">' if root else "")
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def routes() -> str:
@@ -106,7 +113,11 @@ def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
         text = await asyncio.get_running_loop().run_in_executor(None, metrics.text)
         return Response(text, media_type="text/plain; version=0.0.4")
 
-    @app.post("/predict", openapi_extra=PREDICT)
+    @app.post(
+        "/predict",
+        openapi_extra=schema.predict_route(store.settings.max_images),
+        responses=schema.refusals(*schema.ASKED),
+    )
     async def predict(
         request: Request,
         model: str | None = Query(
@@ -114,6 +125,8 @@ def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
         ),
         top: int = Query(5, ge=1, le=1000, description="how many classes to name"),
     ) -> JSONResponse:
+        for key in request.query_params.keys() - {"model", "top"}:
+            raise bad(f"{key[:100]}: there are model and top", "parameter")
         with arriving(store, model):
             found = await pictures_of(request, store.settings.max_images)
         answered = await answer(request, store, model, [data for _, data in found])

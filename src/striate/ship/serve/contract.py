@@ -1,14 +1,20 @@
 """What the server promises: its limits, and one shape for every refusal."""
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from striate.data.header import MAX_PIXELS
 from striate.errors import UsageError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NAME = re.compile(r"[\w.-]{1,100}")
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+ROOT = re.compile(r"(/[\w.~-]+)+", re.ASCII)
+SUFFIXES = (".safetensors", ".onnx", ".xml", ".pt2")  # of what can be served
 
 
 @dataclass(frozen=True)
@@ -19,12 +25,14 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     token: str = field(default="", repr=False)
+    allow_origins: Sequence[str] = ()  # sites whose pages may ask, or * for all
+    root_path: str = ""  # where a proxy shows the server: /classify
     engine: str = "auto"
     max_batch: int = 16  # images in one forward pass
     max_queue: int = 256  # images accepted and not yet answered, over which requests are refused
     max_images: int = 64  # in one request
     max_body: int = 32 << 20
-    max_pixels: int = 50_000_000  # of one image, read from its header: what telephones make
+    max_pixels: int = MAX_PIXELS  # of one image, read from its header
     timeout: float = 10.0  # from when a request has arrived whole to its answer
     receive_timeout: float = 20.0  # for a client to send its whole request
     hang_timeout: float = 60.0  # for one forward pass, after which the engine is opened anew
@@ -41,6 +49,16 @@ class Settings:
             raise UsageError("no model to serve")
         if not self.token.isascii() or any(not c.isprintable() or c.isspace() for c in self.token):
             raise UsageError("a token is made of ASCII letters, digits and signs: it goes in a header")
+        for origin in self.allow_origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise UsageError(
+                    f"--allow-origin {origin}: a site is expected, as browsers name it", "https://example.org"
+                )
+        if self.root_path and not ROOT.fullmatch(self.root_path):
+            raise UsageError(
+                f"--root-path {self.root_path}: a path with / before it and none after is expected",
+                "--root-path /classify",
+            )
         for flag, value in (("--max-batch", self.max_batch), ("--max-images", self.max_images)):
             if value > self.max_queue:
                 raise UsageError(
@@ -99,14 +117,27 @@ def bad(message: str, code: str = "bad_request", status: int = 400) -> Refusal:
 
 
 def named(words: list[str]) -> dict[str, str]:
-    """`RUN` or `NAME=RUN` each -> {name: path}; raises UsageError for names that clash or don't fit in an address."""
+    """`RUN` or `NAME=RUN` each -> {name: path}; raises UsageError for names that clash or don't fit in an address.
+
+    What is there is a path, whatever signs are in it; of anything else a name ends at the first `=`.
+    """
     found: dict[str, str] = {}
     for word in words:
-        name, _, path = word.rpartition("=")
-        name = name or re.sub(r"[^\w.-]+", "_", Path(path).stem if Path(path).suffix else Path(path).name)
+        name, told, path = word.partition("=")
+        if not told or Path(word).exists():
+            name, path = "", word
+        name = name or re.sub(r"[^\w.-]+", "_", _called(Path(path)))
         if not NAME.fullmatch(name):
-            raise UsageError(f"model name {name!r}: letters, digits, dot, dash and underscore only")
+            raise UsageError(
+                f"model name {name!r}: letters, digits, dot, dash and underscore only", "NAME=RUN"
+            )
         if name in found:
             raise UsageError(f"two models are named {name}", f"NAME={path}")
         found[name] = path
     return found
+
+
+def _called(path: Path) -> str:
+    """The name of a run folder, or of a file without the suffix that says its kind."""
+    path = Path(os.path.abspath(path))  # of `.` and `..` too
+    return path.stem if path.suffix in SUFFIXES and not path.is_dir() else path.name

@@ -5,6 +5,7 @@ uvicorn has no such limits, and an application can't have them: it isn't called 
 
 import asyncio
 import json
+import socket
 from typing import Any, ClassVar
 
 import h11
@@ -13,6 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from striate.ship.serve.contract import Refusal
 from striate.ship.serve.guard import refuse
+
+LOOK_EVERY = 0.05  # seconds between looks at a client that sends no more
 
 
 class DeadlineProtocol(H11Protocol):
@@ -24,6 +27,7 @@ class DeadlineProtocol(H11Protocol):
     seconds: ClassVar[float] = 20.0
     most: ClassVar[int] = 1 << 30
     _late: asyncio.TimerHandle | None = None
+    _ended = False  # the client sends no more
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -39,8 +43,30 @@ class DeadlineProtocol(H11Protocol):
             self._forget()  # that request, answered before it was whole, is over: the next has its own time
         self._watch()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio closes unless this is true
+        """Whether the answer is still owed: a client may shut its side when it has asked, as `nc -N` does.
+
+        One that left looks the same until something is sent to it: an interim answer, which it refuses.
+        """
+        self._ended = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        if self._ended and self.conn.our_state is h11.SEND_RESPONSE and self.scope["http_version"] != "1.0":
+            self.transport.write(self.conn.send(h11.InformationalResponse(status_code=100, headers=[])))
+            self._look()
+        return self._ended
+
+    def _look(self) -> None:
+        """asyncio no longer watches a socket that has ended."""
+        if self.transport.is_closing():
+            return
+        if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+        else:
+            self.loop.call_later(LOOK_EVERY, self._look)
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._ended and self.cycle.response_complete:  # else another request had come before the end
+            self.transport.close()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:

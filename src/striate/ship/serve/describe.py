@@ -9,7 +9,7 @@ HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>striate: r
 :root { color-scheme: light dark } body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto;
 padding: 0 1rem } h2 { font: 600 1rem ui-monospace, monospace; margin: 2rem 0 .3rem } dl { margin: 0; display: grid;
 grid-template-columns: max-content 1fr; gap: 0 1rem } dt { font-family: ui-monospace, monospace } dd { margin: 0 }
-</style><h1>striate: routes</h1><p>For programs: <a href="/openapi.json">/openapi.json</a></p>"""
+</style><h1>striate: routes</h1><p>For programs: <a href="openapi.json">/openapi.json</a></p>"""
 
 
 def page(schema: Mapping[str, Any]) -> str:

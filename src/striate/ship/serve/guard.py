@@ -12,7 +12,8 @@ from striate.ship.serve.contract import LOOPBACK, Refusal, Settings, overloaded
 from striate.ship.serve.metrics import Metrics
 
 OPEN = ("/", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")  # without a token
-SAFE = ("GET", "HEAD", "OPTIONS")
+SAFE = ("GET", "OPTIONS")
+USUAL = {"http": ":80", "https": ":443"}  # ports that an address may leave out
 log = logging.getLogger("striate.serve")
 
 
@@ -29,7 +30,8 @@ class Guard:
             return
         began, status, started = time.monotonic(), 500, False
         request_id = uuid.uuid4().hex[:16]
-        scope.setdefault("state", {}).update(request_id=request_id, arrived=began)
+        scope = self._routed(scope)
+        scope["state"].update(request_id=request_id, arrived=began)
         body = _Body(self, receive, scope)
 
         async def tell(message: Message) -> None:
@@ -56,16 +58,27 @@ class Guard:
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(time.monotonic() - began)
 
+    def _routed(self, scope: Scope) -> Scope:
+        """The request as the routes know it: HEAD is a GET, of which the server below drops the body; a proxy may
+        leave the path at which it shows the server, or take it off."""
+        root, path = self.settings.root_path, scope["path"]
+        if root and path != root and not path.startswith(f"{root}/"):
+            path = root + path
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        path = f"{root}/" if path == root else path
+        return {**scope, "method": method, "path": path, "root_path": root, "state": scope.get("state", {})}
+
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         s = self.settings
-        host = headers.get("host", "")
-        if s.host in LOOPBACK and _name(host) not in LOOPBACK:
+        host = headers.get("host")
+        if s.host in LOOPBACK and host is not None and _name(host) not in LOOPBACK:  # HTTP/1.0 may have none
             raise Refusal(403, "host", "this server answers for localhost only")
         origin = headers.get("origin")
-        if origin is not None and scope["method"] not in SAFE and origin.partition("://")[2] != host:
+        if origin is not None and scope["method"] not in SAFE and not self._may_ask(origin, host or ""):
             raise Refusal(403, "origin", "pages of other sites may not post here")
-        if s.token and scope["path"] not in OPEN:
-            given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        if s.token and scope["path"].removeprefix(s.root_path) not in OPEN:
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            given = headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
             if not hmac.compare_digest(given.encode(), s.token.encode()):
                 raise Refusal(401, "token", "a token is needed", **{"WWW-Authenticate": "Bearer"})
         if headers.get("content-encoding", "identity").lower() != "identity":
@@ -73,6 +86,13 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > s.max_body:
             raise too_large(s)
+
+    def _may_ask(self, origin: str, host: str) -> bool:
+        """Whether a page's origin is this server, by the name that the page knows it by, or one that is let in."""
+        scheme, _, there = origin.lower().partition("://")
+        usual = USUAL.get(scheme, "")
+        same = bool(there) and there.removesuffix(usual) == host.lower().removesuffix(usual)
+        return same or not {origin, "*"}.isdisjoint(self.settings.allow_origins)
 
 
 class _Body:
@@ -113,5 +133,6 @@ async def refuse(refusal: Refusal, request_id: str, send: Send) -> None:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without the port."""
+    """The name in a Host header, in small letters, without the port."""
+    host = host.lower()
     return host[1:].partition("]")[0] if host.startswith("[") else host.rpartition(":")[0] or host

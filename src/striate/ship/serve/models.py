@@ -153,6 +153,11 @@ class Store:
 
         self._tasks = [asyncio.create_task(begin(model)) for model in self.models.values()]
 
+    async def until_ready(self) -> None:
+        """Wait for every model."""
+        while not self.ready:
+            await asyncio.sleep(0.02)
+
     async def close(self) -> None:
         """Stop looking at files."""
         for task in self._tasks:

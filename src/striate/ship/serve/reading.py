@@ -4,17 +4,20 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from striate.ship.serve.contract import Refusal, bad
 
-RAW = ("application/octet-stream",)
+RAW = "application/octet-stream"
+PICTURES = (b"image/", RAW.encode())
 LARGE = 1 << 16  # bytes of a body, or numbers of a list
 T = TypeVar("T")
 
@@ -24,24 +27,46 @@ async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _parts(request, most)
-    if kind.startswith("image/") or kind in RAW:
+    if kind.startswith("image/") or kind == RAW:
         return [("image", await request.body())]
     raise Refusal(
         415, "media_type", "send image/*, application/octet-stream, or multipart/form-data with files"
     )
 
 
+class _Form(MultiPartParser):
+    """Starlette's parser, to which a part is a file by its file name alone, and which insists on a name."""
+
+    def on_headers_finished(self) -> None:
+        part = self._current_part
+        told = part.content_disposition or b"form-data"
+        _, options = parse_options_header(told)
+        named = b"name" in options
+        typed = dict(part.item_headers).get(b"content-type", b"").lower().startswith(PICTURES)
+        if b"filename" not in options and (typed or not named or b"filename*" in told.lower()):
+            told += b'; filename=""'
+        part.content_disposition = told if named else told + b'; name=""'
+        super().on_headers_finished()
+
+
 async def _parts(request: Request, most: int) -> list[tuple[str, bytes]]:
     try:
-        async with request.form(max_files=most + 1, max_fields=most + 1) as form:
-            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-            return [(file.filename or "image", await file.read()) for file in files]
+        async with aclosing(request.stream()) as stream:
+            form = await _Form(request.headers, stream, max_files=most + 1, max_fields=most + 1).parse()
     except MultiPartException as error:
         raise bad(f"broken form: {error.message}", "form") from None
     except (Refusal, ClientDisconnect):
         raise
     except Exception:  # the parser's own errors for a missing boundary and the like
         raise bad("broken form", "form") from None
+    try:
+        fields = [name for name, value in form.multi_items() if not isinstance(value, UploadFile)]
+        if fields:
+            raise bad(f"form: {fields[0][:100]!r} is no file; options stand in the address", "form")
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        return [(file.filename or "image", await file.read()) for file in files]
+    finally:
+        await form.close()
 
 
 async def json_body(request: Request) -> bytes:

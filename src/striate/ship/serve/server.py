@@ -8,14 +8,17 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 from striate.errors import StriateError, UsageError
 from striate.ship import engines
@@ -25,10 +28,11 @@ from striate.ship.serve import metrics
 from striate.ship.serve.app import application
 from striate.ship.serve.contract import Settings
 from striate.ship.serve.deadline import DeadlineProtocol
-from striate.ship.serve.guard import Guard
 from striate.ship.serve.models import weights
 from striate.ship.serve.worker import at_work
 
+log = logging.getLogger("striate.serve")
+LONG = 60  # seconds that a worker may take to load its model, and to say whether it has
 TOLD = "STRIATE_SERVE"  # settings on their way to worker processes
 
 
@@ -42,17 +46,46 @@ class _Server(uvicorn.Server):
 
 
 class _Workers(Multiprocess):
-    """uvicorn's supervisor, which says what became of the workers."""
+    """uvicorn's supervisor, for which a worker that can't load its model is no end while another answers.
+
+    A worker is there until its process ends: one that starts, or is given no time to run, can't answer uvicorn's pings.
+    """
 
     failed = False
+    pause = 30.0  # seconds before a worker that couldn't start is tried again
+    _missing, _again_at = 0, 0.0
 
     def keep_subprocess_alive(self) -> None:
-        before = list(self.processes)
-        super().keep_subprocess_alive()
-        self.failed |= any(p.exitcode == STARTUP_FAILURE for p in self.processes)
-        for process in before:
-            if process not in self.processes and process.pid is not None:
+        if self.should_exit.is_set():
+            return
+        for process in [p for p in self.processes if p.exitcode is not None]:
+            self.processes.remove(process)
+            if process.pid is not None:
                 metrics.forget(process.pid)
+            if process.exitcode != STARTUP_FAILURE:
+                self._begin()
+            elif any(p.is_ready(LONG) for p in self.processes):
+                self._missing, self._again_at = self._missing + 1, time.monotonic() + self.pause
+                team = len(self.processes)
+                log.warning("%d of %d workers answer; the rest is tried again", team, team + self._missing)
+            else:
+                self.failed = True
+                self.should_exit.set()
+                return
+        if self._missing and time.monotonic() >= self._again_at:
+            self._missing -= 1
+            self._begin()
+
+    def _begin(self) -> None:
+        process = Process(self.config, self.sockets)
+        process.start()
+        self.processes.append(process)
+
+    def terminate_all(self) -> None:
+        """A socket takes clients for as long as any process holds it."""
+        for sock in self.sockets:
+            sock.close()
+        super().terminate_all()
 
 
 def serve(settings: Settings, workers: int = 1) -> None:
@@ -85,7 +118,7 @@ def _checked(path: Path, engine: str) -> None:
         raise UsageError(f"{path} can't be read: {error.strerror}") from None
 
 
-def from_environment() -> Guard:
+def from_environment() -> ASGIApp:
     """The application of a worker process."""
     _logging()
     settings = Settings(**json.loads(os.environ[TOLD]))
@@ -93,10 +126,10 @@ def from_environment() -> Guard:
     atexit.register(_leave_behind)
 
     def failed(error: Exception) -> None:
-        logging.getLogger("striate.serve").error("%s", error)
+        log.error("%s", error)
         os._exit(STARTUP_FAILURE)
 
-    return application(settings, failed)
+    return application(settings, failed, patient=True)
 
 
 def _one(settings: Settings, sock: socket.socket) -> None:
@@ -130,6 +163,8 @@ def _leave_behind() -> None:
 
 def _many(settings: Settings, sock: socket.socket, workers: int) -> None:
     """Several processes on one port; one that dies is replaced."""
+    _logging()
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it tells of an end that isn't one
     os.environ[TOLD] = json.dumps(asdict(settings))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
     with tempfile.TemporaryDirectory() as counters:
@@ -154,7 +189,9 @@ def _limits(settings: Settings) -> None:
             DeadlineProtocol.most = max(1, files * 3 // 4 - 16)
 
 
-def _config(settings: Settings, app: Guard | str, factory: bool = False, workers: int = 1) -> uvicorn.Config:
+def _config(
+    settings: Settings, app: ASGIApp | str, factory: bool = False, workers: int = 1
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=factory,
@@ -167,6 +204,7 @@ def _config(settings: Settings, app: Guard | str, factory: bool = False, workers
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=30,
+        timeout_worker_healthcheck=LONG,
         timeout_graceful_shutdown=int(settings.grace),
         h11_max_incomplete_event_size=1 << 16,
     )
@@ -191,9 +229,8 @@ def _bind(settings: Settings) -> socket.socket:
 def _logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("striate.serve")
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(logging.INFO)
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers = [handler]
         logging.getLogger(name).setLevel(logging.WARNING)

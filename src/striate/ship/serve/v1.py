@@ -15,39 +15,28 @@ from striate.ship.serve.answer import answer, arriving
 from striate.ship.serve.contract import bad, unknown_version
 from striate.ship.serve.models import Store
 from striate.ship.serve.reading import apart, json_body, numbers, parse
+from striate.ship.serve.schema import ASKED, SIGNATURES, predict_v1_route, refusals
 from striate.ship.serve.v2 import base64_of
 from striate.ship.sources import Picture
 
-PREDICT: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "instances": {"type": "array", "minItems": 1},
-                        "inputs": {"type": "array"},
-                    },
-                }
-            }
-        },
-    }
-}
 
-
-def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRouter:
+def router(store: Store) -> APIRouter:
     """The routes below /v1."""
     known = {"enum": list(store.models)}  # so that the description names what is served
     Name = Annotated[str, Path(json_schema_extra=known)]
-    routes = APIRouter(prefix="/v1", tags=["TensorFlow Serving"], responses=responses)
+    routes = APIRouter(prefix="/v1", tags=["TensorFlow Serving"], responses=refusals(404))
 
     def check(model: Name, version: str) -> None:
         if version and version != store.get(model).live.version:
             raise unknown_version()
 
-    @routes.post("/models/{model}:predict", openapi_extra=PREDICT)
-    @routes.post("/models/{model}/versions/{version}:predict", openapi_extra=PREDICT)
+    how: dict[str, Any] = {
+        "openapi_extra": predict_v1_route(store.settings.max_images),
+        "responses": refusals(*ASKED),
+    }
+
+    @routes.post("/models/{model}:predict", **how)
+    @routes.post("/models/{model}/versions/{version}:predict", **how)
     async def predict(request: Request, model: Name, version: str = "") -> JSONResponse:
         check(model, version)
         with arriving(store, model):
@@ -89,9 +78,11 @@ def _pictures(told: Mapping[str, Any], white: White) -> tuple[str, list[Picture]
     rowwise = "instances" in told
     if rowwise == ("inputs" in told):
         raise bad("instances or inputs, one of them, is expected", "instances")
+    if told.get("signature_name", "") not in SIGNATURES:
+        raise bad(f"signature_name: there is {SIGNATURES[0]}", "signature_name")
     value = told["instances" if rowwise else "inputs"]
-    if isinstance(value, dict):  # inputs may be named
-        value = value.get(INPUT)
+    if not rowwise and isinstance(value, dict):  # inputs may be named
+        value = _named(value)
     if not isinstance(value, list):
         raise bad("a list of pictures is expected", "instances")
     pictures = [_picture(one) for one in value]
@@ -103,9 +94,16 @@ def _pictures(told: Mapping[str, Any], white: White) -> tuple[str, list[Picture]
     return "predictions" if rowwise else "outputs", read
 
 
+def _named(value: Mapping[str, Any]) -> Any:
+    """The one input in an object of inputs by name."""
+    if set(value) != {INPUT}:
+        raise bad(f"there is one input, {INPUT}", "instances")
+    return value[INPUT]
+
+
 def _picture(value: Any) -> Picture:
-    if isinstance(value, Mapping):
-        value = value.get(INPUT, value)
+    if isinstance(value, Mapping) and "b64" not in value:
+        value = _named(value)
     if isinstance(value, Mapping):
         if set(value) != {"b64"}:
             raise bad('{"b64": ...} or an array is expected', "instances")

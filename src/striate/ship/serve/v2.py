@@ -1,71 +1,46 @@
 """Open Inference Protocol v2 over HTTP, JSON and binary tensors: what Triton and KServe speak.
 
 One input, `images`: UINT8 (n, h, w, c) of any size, or BYTES (n) of encoded pictures. Outputs: `probabilities` FP32
-(n, k) and `labels` BYTES (n).
+(n, k), or as Triton's classification extension has them, and `labels` BYTES (n): of several, all with | between them.
 """
 
+import binascii
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Path, Request, Response
+from numpy.typing import NDArray
 
 from striate import __version__
 from striate.ship.graph import INPUT, OUTPUT
+from striate.ship.predictor import Predictor
 from striate.ship.serve.answer import answer, arriving
 from striate.ship.serve.contract import bad, starting, unknown_version
 from striate.ship.serve.models import Served, Store
 from striate.ship.serve.reading import apart, json_body, numbers, parse, text
+from striate.ship.serve.schema import ASKED, HEADER, LABELS, infer_route, refusals
 from striate.ship.sources import Picture
 
-HEADER = "Inference-Header-Content-Length"
-LABELS = "labels"
-INFER: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["inputs"],
-                    "properties": {
-                        "id": {"type": "string"},
-                        "inputs": {
-                            "type": "array",
-                            "minItems": 1,
-                            "maxItems": 1,
-                            "items": {
-                                "type": "object",
-                                "required": ["name", "datatype", "shape", "data"],
-                                "properties": {
-                                    "name": {"const": INPUT},
-                                    "datatype": {"enum": ["UINT8", "BYTES"]},
-                                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
-                                    "data": {"type": "array"},
-                                },
-                            },
-                        },
-                        "outputs": {"type": "array", "items": {"type": "object"}},
-                    },
-                }
-            }
-        },
-    }
-}
+DATA_URL = re.compile(r"^\s*data:[^,]{0,100};base64,", re.IGNORECASE)
+TO_STANDARD = str.maketrans("-_", "+/")
 
 
-def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRouter:
+def router(store: Store) -> APIRouter:
     """The routes below /v2."""
     known = {"enum": list(store.models)}  # so that the description names what is served
     Name = Annotated[str, Path(json_schema_extra=known)]
-    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], responses=responses)
+    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], responses=refusals(404))
 
     @routes.get("")
     async def server() -> dict[str, Any]:
-        return {"name": "striate", "version": __version__, "extensions": ["binary_tensor_data"]}
+        extensions = ["binary_tensor_data", "classification"]
+        return {"name": "striate", "version": __version__, "extensions": extensions}
 
     @routes.get("/health/live")
     async def live() -> dict[str, bool]:
@@ -90,21 +65,25 @@ def router(store: Store, responses: dict[int | str, dict[str, Any]]) -> APIRoute
             raise starting()
         return {"name": _version(served, version).name, "ready": True}
 
-    @routes.post("/models/{model}/infer", openapi_extra=INFER)
-    @routes.post("/models/{model}/versions/{version}/infer", openapi_extra=INFER)
+    how: dict[str, Any] = {
+        "openapi_extra": infer_route(store.settings.max_images),
+        "responses": refusals(*ASKED),
+    }
+
+    @routes.post("/models/{model}/infer", **how)
+    @routes.post("/models/{model}/versions/{version}/infer", **how)
     async def infer(request: Request, model: Name, version: str = "") -> Response:
         _version(store.get(model), version)
         with arriving(store, model):
             body, header = await _body(request)
         told, pictures = await apart(store.readers, len(body), lambda: _asked(body, header))
         wanted = _wanted(told)
+        head = {"id": text(told, "id")} if "id" in told else {}
         answered = await answer(request, store, model, pictures, version)
-        rows = answered.matrix()
-        names = [answered.live.predictor.classes[i].encode() for i in rows.argmax(1)]
-        outputs = {OUTPUT: rows, LABELS: names}
-        head = {"model_name": model, "model_version": answered.live.version}
-        head |= {"id": told["id"]} if "id" in told else {}
-        return _response(head, [(name, outputs[name], raw) for name, raw in wanted], answered.headers)
+        rows, predictor = answered.matrix(), answered.live.predictor
+        head |= {"model_name": model, "model_version": answered.live.version}
+        tensors = [(one, _tensor(one, rows, predictor)) for one in wanted]
+        return _response(head, tensors, answered.headers)
 
     return routes
 
@@ -155,7 +134,9 @@ def _pictures(told: Mapping[str, Any], binary: bytes) -> Sequence[Picture]:
     if text(tensor, "name") != INPUT:
         raise bad(f"inputs: {INPUT} is expected", "name")
     kind, shape = text(tensor, "datatype"), _shape(tensor.get("shape"))
-    size = _fields(tensor, "parameters").get("binary_data_size")
+    how = _fields(tensor, "parameters")
+    _no_shared_memory(how)
+    size = how.get("binary_data_size")
     if size is not None:
         if type(size) is not int or size != len(binary) or "data" in tensor:
             raise bad("binary_data_size: it is not what follows the JSON", "binary_data_size")
@@ -214,11 +195,10 @@ def _encoded(data: Any, n: int) -> list[bytes]:
 
 
 def base64_of(value: Any) -> bytes:
-    """A picture in base64."""
-    import binascii
-
+    """A picture in base64, as a data URL too, of either alphabet, with line ends, with or without padding."""
     try:
-        return binascii.a2b_base64(value, strict_mode=True)
+        text = "".join(DATA_URL.sub("", value).split()).translate(TO_STANDARD).rstrip("=")
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
     except (TypeError, ValueError):
         raise bad("a picture in base64 is expected", "base64") from None
 
@@ -230,44 +210,95 @@ def _fields(told: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value
 
 
-def _wanted(told: Mapping[str, Any]) -> list[tuple[str, bool]]:
-    """Names of the outputs to send, and whether each is sent as bytes."""
-    all_raw = _fields(told, "parameters").get("binary_data_output") is True
+@dataclass(frozen=True)
+class _Output:
+    """A tensor that is asked for, after the JSON or in it; with `classes`, so many of the best instead of all."""
+
+    name: str
+    after: bool
+    classes: int
+
+
+def _wanted(told: Mapping[str, Any]) -> list[_Output]:
+    after = _flag(_fields(told, "parameters"), "binary_data_output", False)
     outputs = told.get("outputs") or [{"name": OUTPUT}, {"name": LABELS}]
     if not isinstance(outputs, list) or not all(isinstance(o, dict) for o in outputs):
         raise bad("outputs: a list of objects is expected", "outputs")
-    found: list[tuple[str, bool]] = []
+    found: list[_Output] = []
     for output in outputs:
-        name = text(output, "name")
+        name, how = text(output, "name"), _fields(output, "parameters")
         if name not in (OUTPUT, LABELS):
             raise bad(f"outputs: there are {OUTPUT} and {LABELS}", "outputs")
-        if name in [known for known, _ in found]:  # else a small request could ask for an answer without end
+        if name in [
+            known.name for known in found
+        ]:  # else a small request could ask for an answer without end
             raise bad(f"outputs: {name} stands twice", "outputs")
-        found.append((name, _fields(output, "parameters").get("binary_data", all_raw) is True))
+        _no_shared_memory(how)
+        found.append(_Output(name, _flag(how, "binary_data", after), _count(name, how)))
     return found
 
 
+def _flag(how: Mapping[str, Any], key: str, default: bool) -> bool:
+    value = how.get(key, default)
+    if not isinstance(value, bool):
+        raise bad(f"{key}: true or false is expected", key)
+    return value
+
+
+def _count(name: str, how: Mapping[str, Any]) -> int:
+    """How many classes are asked for by Triton's classification extension; 0 where it isn't used."""
+    count = how.get("classification", 0)
+    if type(count) is not int or count < 0:
+        raise bad("classification: a number of classes is expected", "classification")
+    if count and name != OUTPUT:
+        raise bad(f"classification: {OUTPUT} has classes, {name} has not", "classification")
+    return count
+
+
+def _no_shared_memory(how: Mapping[str, Any]) -> None:
+    """An answer that is looked for elsewhere than where it is would be taken for another."""
+    if "shared_memory_region" in how:
+        raise bad(
+            "shared memory is not offered: send and take tensors with the request", "shared_memory_region"
+        )
+
+
+def _tensor(wanted: _Output, rows: NDArray[np.float32], predictor: Predictor) -> NDArray[Any]:
+    """float32 (n, k); or bytes, as an array of objects: (n) of labels, (n, classes) of `value:index:label`."""
+    if wanted.name == LABELS:
+        return np.array([predictor.prediction("", row).label.encode() for row in rows], object)
+    if not wanted.classes:
+        return rows
+    best = np.argsort(-rows, axis=1, kind="stable")[:, : wanted.classes]
+    told = [
+        [f"{row[i]:f}:{i}:{predictor.classes[i]}".encode() for i in top]
+        for row, top in zip(rows, best, strict=True)
+    ]
+    return np.array(told, object)
+
+
 def _response(
-    head: dict[str, Any], outputs: Sequence[tuple[str, Any, bool]], headers: dict[str, str]
+    head: dict[str, Any], outputs: Sequence[tuple[_Output, NDArray[Any]]], headers: dict[str, str]
 ) -> Response:
     tensors, tail = [], b""
-    for name, value, raw in outputs:
-        words = isinstance(value, list)
+    for output, value in outputs:
+        words = value.dtype == object
         tensor: dict[str, Any] = {
-            "name": name,
+            "name": output.name,
             "datatype": "BYTES" if words else "FP32",
-            "shape": [len(value)] if words else list(value.shape),
+            "shape": list(value.shape),
         }
-        if raw:
+        flat = value.ravel().tolist()
+        if output.after:
             packed = (
-                b"".join(struct.pack("<I", len(v)) + v for v in value)
+                b"".join(struct.pack("<I", len(v)) + v for v in flat)
                 if words
                 else value.astype("<f4").tobytes()
             )
             tensor["parameters"] = {"binary_data_size": len(packed)}
             tail += packed
         else:
-            tensor["data"] = [v.decode() for v in value] if words else value.ravel().tolist()
+            tensor["data"] = [v.decode() for v in flat] if words else flat
         tensors.append(tensor)
     text_part = json.dumps({**head, "outputs": tensors}).encode()
     if not tail:
