@@ -111,7 +111,7 @@ def test_disagreement_is_an_error_and_leaves_nothing(
     tampered = run.model()
     with torch.no_grad():
         next(tampered.module.parameters()).add_(0.05)
-    monkeypatch.setattr("striate.ship.export.converted", lambda model, file: converted(run.model(), file))
+    monkeypatch.setattr("striate.ship.export.converted", lambda model, *told: converted(run.model(), *told))
     monkeypatch.setattr(Run, "model", lambda self: tampered)
     with pytest.raises(
         StriateError, match="disagrees with the network: probabilities differ by up to"
@@ -328,3 +328,63 @@ def test_int8_tells_size_and_speed_before_and_after(
     assert [row["precision"] for row in rows] == ["fp32", "int8"]
     assert rows[1]["megabytes"] < 0.5 * rows[0]["megabytes"]
     assert all(row["ms_batch_1"] > 0 for row in rows)
+
+
+def test_a_model_file_alone_with_pictures_from_elsewhere(
+    run: Run, digits_folder: Path, tmp_path: Path
+) -> None:
+    """As where the run's own data is on another machine: the labels come by name, whichever there are."""
+    model = tmp_path / "alone.safetensors"
+    model.write_bytes((run.folder / "model.safetensors").read_bytes())
+    with pytest.raises(UsageError, match=r"alone\.safetensors says nothing of its data") as error:
+        export(model, "onnx")
+    assert "--data" in error.value.hint
+    data = tmp_path / "data"
+    for name, files in {"3": (3, 13, 23), "7": (7, 17)}.items():
+        (data / name).mkdir(parents=True)
+        for number in files:
+            (data / name / f"{number}.png").write_bytes((digits_folder / f"{number:02d}.png").read_bytes())
+    certificate = export(model, "onnx", data=data)
+    assert certificate.path == str(tmp_path / "alone.onnx")
+    assert (certificate.n, certificate.top1_agreement) == (5, 1)
+    truth = [p.label == Path(p.source).parent.name for p in load(run.folder, "torch")(data)]
+    assert certificate.accuracy == pytest.approx(np.mean(truth))
+    (data / "7").rename(data / "seven")
+    with pytest.raises(DataError, match="the network doesn't know seven"):
+        export(model, "onnx", data=data)
+
+
+def test_a_run_whose_data_is_gone_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = run.recipe.model_copy(update={"data": "/nowhere/flowers"})
+    monkeypatch.setattr(Run, "recipe", gone)
+    with pytest.raises(DataError, match="no data at '/nowhere/flowers'") as error:
+        export(run.folder)
+    assert error.value.hint == "--data DATA takes other pictures of the same classes"
+    assert export(run.folder, data="digits", images=3).n == 3
+
+
+def test_the_version_of_the_operators(run: Run, tmp_path: Path) -> None:
+    certificate = export(run, "onnx", tmp_path / "m.onnx", images=3, opset=18)
+    assert certificate.max_abs_diff < 1e-5
+    proto = onnx.load_model(tmp_path / "m.onnx")
+    assert [(i.domain, i.version) for i in proto.opset_import] == [("", 18)]
+    for to, opset, told in (("onnx", 17, "torch writes 18 to 24"), ("openvino", 18, "--opset is for onnx")):
+        with pytest.raises(UsageError, match=told):
+            export(run, to, opset=opset)
+
+
+def test_a_version_that_torch_does_not_write_is_no_other(run: Run) -> None:
+    """Below 18 torch keeps 18 and warns in its log."""
+    with pytest.raises(StriateError, match="--opset 17: torch writes this network in 18"):
+        graph.onnx_model(run.model(), 17)
+
+
+@pytest.mark.parametrize("to", TO)
+def test_facts_beside_the_file_for_runtimes_that_do_not_read_metadata(
+    to: str, run: Run, exported: Callable[[str], Certificate]
+) -> None:
+    """ONNX Runtime in a browser has no way to the metadata of a model: microsoft/onnxruntime#16547."""
+    path = Path(exported(to).path)
+    facts = json.loads(path.with_name(f"{path.name}.facts.json").read_text())
+    assert facts == formats.of(path).open(path).facts
+    assert facts["classes"] == list(run.model().classes)

@@ -72,6 +72,16 @@ def test_a_source_that_is_not_there(predictor: Predictor, tmp_path: Path) -> Non
         next(watch(predictor, str(tmp_path / "typo")))
 
 
+def test_a_folder_named_as_a_number_is_no_camera(
+    predictor: Predictor, digits_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("2024").mkdir()
+    picture = next(digits_folder.iterdir())
+    Path("2024", picture.name).write_bytes(picture.read_bytes())
+    assert [row["file"] for row in watch(predictor, "2024", once=True)] == [str(Path("2024", picture.name))]
+
+
 def test_an_empty_folder_once(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images in this folder"):
         list(watch(predictor, str(tmp_path), once=True))

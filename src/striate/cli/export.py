@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from striate.cli.common import Debug, Json, RunPath, emit, visible
+from striate.cli.common import Debug, Json, emit, visible
 from striate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ KINDS = "onnx|openvino|torch|torchvision|timm|keras"
 
 
 def export(
-    run: RunPath,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder or model file", show_default=False)],
     to: Annotated[str, typer.Option("--to", metavar=KINDS, help="kind of file, or whose weights")] = "onnx",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="file to write; default: model.* in the run")
@@ -30,6 +30,13 @@ def export(
     images: Annotated[
         int, typer.Option("--images", min=1, help="pictures of the test split to compare on")
     ] = 256,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DATA", help="pictures to compare on; default: the run's own"),
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option("--opset", metavar="N", help="version of ONNX's operators; default: torch's")
+    ] = None,
     max_drop: Annotated[
         float, typer.Option("--max-drop", min=0, max=1, help="accuracy that --int8 may lose")
     ] = 0.02,
@@ -46,11 +53,14 @@ def export(
     from dataclasses import asdict
 
     if to in LAYOUTS:
-        if int8 or benchmark:
-            raise UsageError(f"--to {to} writes weights alone: nothing to quantise or to time", "--to onnx")
+        if int8 or benchmark or opset is not None:
+            raise UsageError(
+                f"--to {to} writes weights alone: nothing to quantise, to time or to have an opset",
+                "--to onnx",
+            )
         from striate.train.hand_over import hand_over
 
-        done = hand_over(run, to, output, images)
+        done = hand_over(run, to, output, images, data)
         emit(done, as_json, f"{visible(done['path'])}: read back, logits within {done['max_abs_diff']:.1g}")
         return
 
@@ -60,19 +70,23 @@ def export(
     from striate.ship.export import beside
     from striate.ship.export import export as write
 
-    certificate = write(run, to, output, int8=int8, images=images, max_drop=max_drop)
+    certificate = write(run, to, output, int8=int8, images=images, max_drop=max_drop, data=data, opset=opset)
     result = certificate.to_json()
     shown: list[Table | str] = [_told(certificate)]
     if benchmark or int8:
         from striate.ship.speed import timings
 
-        rows = timings(beside(Path(certificate.path))) if benchmark else _before_and_after(run, certificate)
+        rows = (
+            timings(beside(Path(certificate.path)))
+            if benchmark
+            else _before_and_after(run, certificate, data)
+        )
         result["benchmark"] = [asdict(row) for row in rows]
         shown.append(_table(rows))
     emit(result, as_json, *shown)
 
 
-def _before_and_after(run: Path, small: "Certificate") -> "list[Timing]":
+def _before_and_after(run: Path, small: "Certificate", data: str | None) -> "list[Timing]":
     """Size and speed of the same network in 32 bits and in eight."""
     from dataclasses import replace
     from tempfile import TemporaryDirectory
@@ -83,7 +97,11 @@ def _before_and_after(run: Path, small: "Certificate") -> "list[Timing]":
     path = Path(small.path)
     with TemporaryDirectory() as folder:
         whole = export(
-            run, "openvino" if path.suffix == ".xml" else "onnx", Path(folder) / path.name, images=1
+            run,
+            "openvino" if path.suffix == ".xml" else "onnx",
+            Path(folder) / path.name,
+            images=1,
+            data=data,
         )
         rows = timings([Path(whole.path), path], seconds=1.0)
     return [replace(row, path=str(path)) for row in rows]

@@ -17,6 +17,7 @@ from striate.train.checkpoint import Model
 FORMAT = "striate ship 1"
 INPUT, PIXELS, OUTPUT = "images", "pixels", "probabilities"  # PIXELS lie between fitting and the network
 RAW = "raw"  # the input of the answering half
+OPSETS = range(18, 25)  # of ONNX, that torch writes whatever the network; below, it would change nothing
 AXES = ("batch", "height", "width")
 
 
@@ -51,21 +52,37 @@ def program(model: Model) -> ExportedProgram:
     return exported
 
 
-def onnx_model(model: Model) -> onnx.ModelProto:
-    """The whole classifier in ONNX, its facts in the metadata."""
+def onnx_model(model: Model, opset: int | None = None) -> onnx.ModelProto:
+    """The whole classifier in ONNX, its facts in the metadata; `opset` is one of `OPSETS`, the usual one if None."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
-            program(model), (), input_names=[INPUT], output_names=[OUTPUT], verbose=False, dynamo=True
+            program(model),
+            (),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=opset,
+            verbose=False,
+            dynamo=True,
         )
     assert exported is not None
     proto = exported.model_proto
+    if opset not in (
+        None,
+        opset_of(proto),
+    ):  # where it can't, torch writes another one and says so in its log
+        raise StriateError(f"--opset {opset}: torch writes this network in {opset_of(proto)}")
     _name(proto.graph)
     for key, value in facts(model).items():
         proto.metadata_props.add(key=f"striate.{key}", value=json.dumps(value))
     proto.producer_name, proto.producer_version = "striate", striate.__version__
     onnx.checker.check_model(proto)
     return proto
+
+
+def opset_of(proto: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that a graph is written in."""
+    return next(i.version for i in proto.opset_import if i.domain in ("", "ai.onnx"))
 
 
 def read_facts(proto: onnx.ModelProto) -> dict[str, Any]:

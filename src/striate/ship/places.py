@@ -1,4 +1,4 @@
-"""Which files belong together: a model, its weights, its certificate."""
+"""Which files belong together: a model, its weights, its certificate, its facts."""
 
 from pathlib import Path
 
@@ -11,3 +11,8 @@ def files(path: Path) -> list[Path]:
 def certificate_path(path: Path) -> Path:
     """Where the certificate of an exported file lies."""
     return path.with_name(f"{path.name}.certificate.json")
+
+
+def facts_path(path: Path) -> Path:
+    """Where an exported file's facts lie, for runtimes that don't read its metadata."""
+    return path.with_name(f"{path.name}.facts.json")

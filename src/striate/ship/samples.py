@@ -1,20 +1,22 @@
 """Real pictures of a run's splits as they lie in its data: decoded, but neither cut nor resized."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from striate.data.arrays import ArrayStore, channels
+from striate.data.classes import present, some
 from striate.data.decode import decode
 from striate.data.folder import FileStore
 from striate.data.preprocess import Preprocess
 from striate.data.source import Part, Pixels, open_source
-from striate.data.splits import restore
+from striate.data.splits import divide, restore
 from striate.data.table import named_columns
 from striate.errors import DataError
-from striate.train import Run
+from striate.train import Model, Run
 
 Labels = NDArray[np.bool_]  # which of the classes a picture has
 Sample = tuple[Pixels, Pixels, Labels]
@@ -53,12 +55,38 @@ class Samples:
 
 def samples(run: Run, split: str) -> Samples:
     """The pictures of `train`, `val` or `test`, from the data that the run was trained on."""
-    model = run.model()
-    columns, white = named_columns(run.recipe.columns), model.preprocess.white
-    parts = restore(open_source(run.source, columns, offline=True, white=white), run.splits)
-    if not len(parts[split]):
-        raise DataError(f"{run.folder}: there are no images in its {split} split to compare on")
-    return Samples(parts[split], model.classes, model.preprocess)
+    return of_split(of_run(run), run.model(), split)
+
+
+def of_run(run: Run) -> dict[str, Part]:
+    """The parts of the data that the run was trained on, as it divided them."""
+    try:
+        columns, white = named_columns(run.recipe.columns), run.model().preprocess.white
+        source = open_source(run.source, columns, offline=True, white=white)
+        return restore(source, run.splits)
+    except DataError as error:
+        raise DataError(str(error), "--data DATA takes other pictures of the same classes") from error
+
+
+def of_data(data: Path | str, model: Model, apart: bool) -> dict[str, Part]:
+    """The parts of other data; where it has none of its own, all is `test`, or with `apart` what training leaves it."""
+    source = open_source(str(data), offline=True, white=model.preprocess.white)
+    unknown = sorted({name for part in source.parts.values() for name in present(part)} - set(model.classes))
+    if unknown:
+        raise DataError(
+            f"{data}: the network doesn't know {some(unknown)}", f"it knows {some(model.classes)}"
+        )
+    if len(source.parts) == 1 and not apart:
+        return {"test": next(iter(source.parts.values()))}
+    return divide(source, None, 0)
+
+
+def of_split(parts: Mapping[str, Part], model: Model, *splits: str) -> Samples:
+    """The pictures of the first of `splits` that has any."""
+    found = next((parts[split] for split in splits if len(parts.get(split, ()))), None)
+    if found is None:
+        raise DataError(f"there are no images in {' or '.join(splits)} to compare on", "--data DATA")
+    return Samples(found, model.classes, model.preprocess)
 
 
 def batches(found: Samples, most: int) -> Iterator[Sample]:

@@ -15,11 +15,12 @@ SUFFIX = {layout: suffixes[0] for layout, suffixes in SUFFIXES.items()}
 
 
 def hand_over(
-    folder: Path | str, layout: str, output: Path | None = None, images: int = 64
+    folder: Path | str, layout: str, output: Path | None = None, images: int = 64, data: str | None = None
 ) -> dict[str, Any]:
     """Write the run's network in the peer's layout -> {path, max_abs_diff, top1_agreement, n}.
 
-    The file is read again and must answer as the run does on `images` of the test split, else it is removed.
+    The file is read again and must answer as the run does on `images` of the test split, or of `data`, else it is
+    removed.
     """
     run = Run.open(folder)
     model = run.model()
@@ -33,8 +34,8 @@ def hand_over(
     path = output or run.folder / f"{layout}{SUFFIX[layout]}"
     more = {"arguments": arguments, "preprocess": model.preprocess, "classes": model.classes}
     save_weights(cast(ZooNet, model.module), network, layout, path, **more)
-    data = run.dataset()
-    split = next(s for s in (data.test, data.val, data.train) if len(s))
+    pictures = run.dataset(data)
+    split = next(s for s in (pictures.test, pictures.val, pictures.train) if len(s))
     x = model.preprocess.normalise(split.read(range(min(images, len(split)))))
     with torch.inference_mode():
         mine = model.module.eval()(x)

@@ -491,6 +491,30 @@ def test_names_of_models() -> None:
             named(words)
 
 
+def test_a_path_is_a_path_whatever_signs_are_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Hydra, and people who number versions, name their folders."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("hydra/lr=0.1,bs=64", "runs/a.b", "runs/v1.onnx"):
+        Path(folder).mkdir(parents=True)
+    words = [
+        "hydra/lr=0.1,bs=64",
+        "runs/a.b/",
+        "n=hydra/lr=0.1,bs=64",
+        "runs/v1.onnx",
+        "x/m.safetensors",
+        ".",
+    ]
+    assert named(words) == dict(
+        zip(
+            ("lr_0.1_bs_64", "a.b", "n", "v1.onnx", "m", tmp_path.name),
+            [*words[:2], words[0], *words[3:]],
+            strict=True,
+        )
+    )
+    with pytest.raises(UsageError, match="model name 'hydra/lr'"):
+        named(["hydra/lr=0.2"])
+
+
 @pytest.mark.slow
 def test_two_models_do_not_mix(start, picture, tmp_path: Path) -> None:
     for name in ("a", "b"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -108,7 +108,7 @@ def _routes(app: FastAPI, store: Store, metrics: Metrics) -> None:
             raise starting()
         return {"status": "ready"}
 
-    @app.get("/metrics", response_class=Response)
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def numbers() -> Response:
         text = await asyncio.get_running_loop().run_in_executor(None, metrics.text)
         return Response(text, media_type="text/plain; version=0.0.4")

@@ -39,6 +39,10 @@ def _object(optional: Sequence[str] = (), /, **properties: Schema) -> Schema:
     return {"type": "object", "required": required, "properties": properties}
 
 
+def _without(name: str, schema: Schema) -> Schema:
+    return schema | {"not": {"required": [name]}}
+
+
 def _array(items: Schema, least: int = 0, most: int | None = None) -> Schema:
     bounds = {"minItems": least} | ({} if most is None else {"maxItems": most})
     return {"type": "array", "items": items, **bounds}
@@ -79,7 +83,7 @@ def infer_route(most: int) -> dict[str, Any]:
     pixels = _tensor("UINT8", [count, size, size, {"enum": [1, 3, 4]}], {"anyOf": [byte, _array({}, 1)]})
     encoded = _tensor("BYTES", [count], BASE64)
     flag = {"type": "boolean"}
-    how = _object(("binary_data",), binary_data=flag)
+    how = _object(("binary_data", "classification"), binary_data=flag, classification={"const": 0})
     classes = _object(
         ("binary_data", "classification"), binary_data=flag, classification={"type": "integer", "minimum": 0}
     )
@@ -134,7 +138,7 @@ def predict_v1_route(most: int) -> dict[str, Any]:
     signature = {"enum": list(SIGNATURES)}
     rowwise = _object(("signature_name",), instances=pictures, signature_name=signature)
     columnar = _object(("signature_name",), inputs={"anyOf": [pictures, columns]}, signature_name=signature)
-    told = {"type": "object", "oneOf": [rowwise, columnar]}
+    told = {"type": "object", "oneOf": [_without("inputs", rowwise), _without("instances", columnar)]}
     rows = _array(_array(PROBABILITY), 1, most)
     answer = {"type": "object", "oneOf": [_object(predictions=rows), _object(outputs=rows)]}
     return _route({"application/json": told}, {"application/json": answer})
