@@ -46,7 +46,7 @@ def test_a_graph_of_the_user_s_own_code_is_never_an_old_one(
     model, file = run.model(), run.folder / "model.safetensors"
     converted(model, file)
     made: list[Model] = []
-    monkeypatch.setattr("striate.ship.graph.onnx_model", made.append)
+    monkeypatch.setattr("striate.ship.graph.onnx_model", lambda model, opset: made.append(model))
     converted(model, file)
     assert not made  # kept
     own = replace(model, origin={"kind": "factory", "name": "mynet:make"})
@@ -350,7 +350,7 @@ def test_a_model_file_alone_with_pictures_from_elsewhere(
     truth = [p.label == Path(p.source).parent.name for p in load(run.folder, "torch")(data)]
     assert certificate.accuracy == pytest.approx(np.mean(truth))
     (data / "7").rename(data / "seven")
-    with pytest.raises(DataError, match="the network doesn't know seven"):
+    with pytest.raises(DataError, match="the network doesn't know 'seven'"):
         export(model, "onnx", data=data)
 
 
