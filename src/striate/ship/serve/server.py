@@ -164,7 +164,6 @@ def _leave_behind() -> None:
 def _many(settings: Settings, sock: socket.socket, workers: int) -> None:
     """Several processes on one port; one that dies is replaced."""
     _logging()
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it tells of an end that isn't one
     os.environ[TOLD] = json.dumps(asdict(settings))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
     with tempfile.TemporaryDirectory() as counters:
