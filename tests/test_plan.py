@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from striate.errors import UsageError
+from striate.errors import Note, UsageError
 from striate.net import resolve
 from striate.plan import from_origin, plan
 
@@ -14,6 +14,16 @@ from striate.plan import from_origin, plan
 def small(num_classes=10, in_chans=3):
     """A network as users of other libraries write them."""
     return nn.Sequential(nn.Conv2d(in_chans, 4, 3), nn.Flatten(), nn.LazyLinear(num_classes))
+
+
+def squashed(num_classes=10, in_chans=3):
+    """As tutorials for other losses end it."""
+    return nn.Sequential(*small(num_classes, in_chans), nn.Softmax(dim=1))
+
+
+def narrow(num_classes=10, in_chans=3):
+    """Weights of half the length."""
+    return small(num_classes, in_chans).half()
 
 
 def no_network():
@@ -35,6 +45,20 @@ def test_a_zoo_name_is_built_for_the_channels_and_classes_asked_for():
 
 def test_a_network_whose_dense_layer_fixes_the_size_is_built_for_the_images():
     assert resolve("mnist_cnn", (1, 32, 32), 10).module(torch.zeros(1, 1, 32, 32)).shape == (1, 10)
+
+
+def test_a_softmax_at_the_end_of_foreign_code_is_left_out_and_told():
+    with pytest.warns(Note, match=r"ends in a softmax \(3\), which is left out: networks give logits"):
+        net = resolve(f"{__name__}:squashed", (3, 8, 8), 7)
+    scores = net.module(torch.rand(4, 3, 8, 8))
+    assert not torch.allclose(scores.sum(1), torch.ones(4))
+    assert [type(m) for m in net.module][-2:] == [nn.Linear, nn.Identity]
+
+
+def test_weights_of_another_length_become_float32_and_it_is_told():
+    with pytest.warns(Note, match="has weights in float16, which become float32"):
+        net = resolve(f"{__name__}:narrow", (3, 8, 8), 7)
+    assert {p.dtype for p in net.module.parameters()} == {torch.float32}
 
 
 def test_a_zoo_name_with_arguments():

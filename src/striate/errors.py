@@ -26,6 +26,10 @@ class DataError(StriateError, ValueError):
     exit_code = 3
 
 
+class Note(UserWarning):
+    """What a user should know of a result that stands."""
+
+
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     """`did you mean a, b or c?`, the n known names closest to `name`; empty when nothing is close."""
     folded = {k.lower(): k for k in known}

@@ -7,13 +7,14 @@ import importlib
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from striate.errors import UsageError, one_line
+from striate.errors import Note, UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -160,8 +161,10 @@ def _factory(name: str) -> Plan:
             raise UsageError(f"{name} can't be called: {error}") from error
         if not isinstance(network, nn.Module):
             raise UsageError(f"{name} gives a {type(network).__name__}, expected an nn.Module")
+        _widen(name, network)
         if num_classes is not None:
             _try_out(name, network, shape, num_classes)
+        _end_in_logits(name, network, shape)
         return network
 
     return Plan(attribute, {"kind": "factory", "name": name}, (None, None, None), make)
@@ -175,6 +178,26 @@ def _imported(name: str) -> ModuleType:
         return importlib.import_module(name)
     finally:
         sys.path.remove(here)
+
+
+def _widen(name: str, network: "nn.Module") -> None:
+    """Let foreign code compute in float32, and tell where it did otherwise."""
+    import torch
+
+    from striate.diagram.meta import float_type
+
+    if (dtype := float_type(network)) is not torch.float32:
+        network.float()
+        given = str(dtype).removeprefix("torch.")
+        warnings.warn(Note(f"{name} has weights in {given}, which become float32"), stacklevel=2)
+
+
+def _end_in_logits(name: str, network: "nn.Module", shape: Shape) -> None:
+    from striate.diagram.ending import take_off_softmax
+
+    if softmax := take_off_softmax(network, shape):
+        told = f"{name} ends in a softmax ({softmax}), which is left out: networks give logits"
+        warnings.warn(Note(told), stacklevel=2)
 
 
 def _try_out(name: str, network: "nn.Module", shape: Shape, num_classes: int) -> None:

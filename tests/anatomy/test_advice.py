@@ -164,6 +164,52 @@ def test_classifier_norm() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("end", "k", "bound"),
+    [
+        (nn.Softmax(1), 10, 0.2320),
+        (nn.Sigmoid(), 100, 0.0267),
+        (nn.Hardsigmoid(), 2, 0.7311),
+        (nn.Tanh(), 10, 0.4509),
+        (nn.ReLU6(), 1000, 0.2877),
+    ],
+    ids=str,
+)
+def test_squashed_outputs_bound_every_probability(end: nn.Module, k: int, bound: float) -> None:
+    """The best case is one class at the top of the interval, all others at its bottom."""
+    top = torch.full((k,), -1e4, dtype=torch.float64).index_fill_(0, torch.tensor(0), 1e4)
+    best = end(top[None]).softmax(1).max()
+    assert float(best) == pytest.approx(bound, abs=1e-4)
+    level, text = said(nn.Sequential(nn.Flatten(), nn.Linear(64, k), end, nn.Dropout()), (1, 8, 8))["logits"]
+    assert level == "warning"
+    assert text.endswith(f"of {k} classes none can get a probability over {bound:.3f}; end it with 1")
+
+
+def test_one_output_and_outputs_cut_off_at_nought() -> None:
+    def text(k: int, end: nn.Module) -> str:
+        return said(nn.Sequential(nn.Flatten(), nn.Linear(64, k), end), (1, 8, 8))["logits"][1]
+
+    assert "every probability lies between 50% and 73%" in text(1, nn.Sigmoid())
+    assert "none can be under 0; end it with 1" in text(10, nn.ReLU())
+
+
+def test_logits_and_maps_are_free() -> None:
+    assert "logits" not in said(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), (1, 8, 8))
+    assert "logits" not in said(nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LogSoftmax(1)), (1, 8, 8))
+    squeezenet = nn.Sequential(nn.Conv2d(3, 10, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert "logits" not in said(squeezenet, (3, 8, 8))
+    assert "logits" not in said(nn.Sequential(nn.Conv2d(3, 10, 1), nn.ReLU()), (3, 8, 8))
+
+
+def test_no_advice_rests_on_a_field_that_is_not_known() -> None:
+    """Two values of an upsampled map see different amounts: neither a field nor a jump may be judged."""
+    for layer in (nn.Upsample(scale_factor=2), nn.ConvTranspose2d(8, 8, 2, 2), nn.AdaptiveAvgPool2d(5)):
+        net = nn.Sequential(conv(3, 8), nn.MaxPool2d(2), layer, nn.Flatten(), nn.LazyLinear(10))
+        net(torch.zeros(2, 3, 18, 18))
+        assert anatomy(net, (3, 18, 18)).receptive_field is None
+        assert not {"receptive-field", "divisible-input"} & said(net, (3, 18, 18)).keys()
+
+
 def test_dropout() -> None:
     def net(*drop: nn.Module) -> nn.Module:
         return nn.Sequential(

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn, optim
+import torch.nn.functional as F
+from torch import Tensor, nn, optim
 
 from striate.anatomy import largest_batch, memory, savings
-from striate.anatomy.memory import _Live, _updating
-from striate.diagram.graph import TraceError
+from striate.anatomy.memory import _updating
+from striate.anatomy.rehearsal import Live
+from striate.diagram.meta import TraceError
 from striate.errors import UsageError
 
 PROGRAM = Path(__file__).with_name("train_and_measure.py")
@@ -85,7 +87,7 @@ def test_optimiser_state_is_that_of_torch(name: str) -> None:
     weights = list(net.parameters())
     for w in weights:
         w.grad = torch.ones_like(w)
-    live = _Live(weights, [w.grad for w in weights if w.grad is not None])
+    live = Live(weights, [w.grad for w in weights if w.grad is not None])
     before = live.bytes
     with live:
         update = TORCH[name](weights)
@@ -95,6 +97,50 @@ def test_optimiser_state_is_that_of_torch(name: str) -> None:
     expected, passing = _updating(net, name)
     assert state - before == pytest.approx(expected, abs=100)  # step counters
     assert live.peak - state == pytest.approx(passing, rel=0.01, abs=100)
+
+
+class Attention(nn.Module):
+    """One head over rows of pixels; its matrix of weights, rows x rows, is far larger than anything else."""
+
+    def __init__(self, mask: Tensor | None = None, drop: float = 0) -> None:
+        super().__init__()
+        self.qkv, self.mask, self.drop = nn.Linear(8, 24), mask, drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        y = F.scaled_dot_product_attention(q, k, v, self.mask, self.drop if self.training else 0)
+        return y.mean((1, 2))
+
+
+def test_fused_attention_never_holds_its_weights() -> None:
+    rows, batch = 1024, 4
+    matrix = 4 * batch * rows**2
+    m = memory(Attention(), (1, rows, 8), batch, "sgd")
+    # x, q k v in one, y, one logarithm a row; backward adds the gradients of y and of q, k, v
+    kept = 4 * batch * rows * (8 + 24 + 8 + 1)
+    assert m.kept == pytest.approx(kept, rel=0.01)
+    assert m.training < 3 * kept < matrix / 4
+    half = memory(Attention(), (1, rows, 8), batch, "sgd", "bf16")
+    assert m.training / 2 < half.training < 1.5 * m.training
+
+
+@pytest.mark.parametrize("plain", [Attention(drop=0.1), Attention(nn.Parameter(torch.zeros(1024, 1024)))])
+def test_attention_that_no_kernel_fuses_holds_them(plain: Attention) -> None:
+    """torch spells it out on a CPU where weights are dropped, or where the mask learns."""
+    assert memory(plain, (1, 1024, 8), 4, "sgd").kept > 4 * 4 * 1024**2
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float16, 2), (torch.bfloat16, 2), (torch.float64, 8)])
+def test_weights_of_any_length(dtype: torch.dtype, size: int) -> None:
+    m, single = (memory(net, (3, 32, 32), 2, "sgd") for net in (small().to(dtype), small()))
+    assert m.weights == single.weights * size // 4
+    indices = 2 * 2 * POOL  # int64 whatever the values are
+    assert m.kept - indices == pytest.approx((single.kept - indices) * size / 4, rel=0.01)
+
+
+def test_compiled_networks_need_what_those_beneath_need() -> None:
+    compiled = torch.compile(small(), backend="eager")
+    assert memory(compiled, (3, 32, 32), 2) == memory(small(), (3, 32, 32), 2)
 
 
 def test_frozen_weights_need_no_gradient_and_no_state() -> None:
@@ -172,6 +218,11 @@ SLOW += [
     ("mobilenet_v2", 32, "momentum", "fp32"),
 ]
 SLOW += [("mobilenet_v2", 8, "momentum", "fp32"), ("resnet18", 16, "momentum", "bf16")]
+# attention, fused and not, windows, relative positions; "none": without gradients
+SLOW += [(name, 8, "sgd", "fp32") for name in ("vit_tiny_patch16_224", "swin_t", "maxvit_t", "convnext_tiny")]
+SLOW += [("vit_tiny_patch16_224", 16, "none", "fp32"), ("vit_b_32", 8, "none", "fp32")]
+SLOW += [("vit_tiny_patch16_224", 8, "adamw", "bf16"), ("levit_128s", 16, "sgd", "fp32")]
+SLOW += [("efficientnet_v2_s", 4, "sgd", "fp32"), ("xcit_nano_12_p16_224", 16, "sgd", "fp32")]
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measured through Linux's /proc")
@@ -180,7 +231,11 @@ SLOW += [("mobilenet_v2", 8, "momentum", "fp32"), ("resnet18", 16, "momentum", "
 )
 def test_within_15_per_cent_of_the_measured_peak(case: tuple[str, int, str, str]) -> None:
     name, batch, optimiser, precision = case
-    predicted = memory(networks.network(name), networks.INPUT[name], batch, optimiser, precision).training
+    running = optimiser == "none"
+    m = memory(
+        networks.network(name), networks.shape_of(name), batch, "sgd" if running else optimiser, precision
+    )
+    predicted = m.inference if running else m.training
     ratio = predicted / peak(name, batch, optimiser, precision)
     print(f"{case}: predicted / measured = {ratio:.3f}")
     assert 0.85 < ratio < 1.15

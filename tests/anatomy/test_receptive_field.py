@@ -233,6 +233,104 @@ def test_unequal_adaptive_windows_are_refused_until_flattened() -> None:
     assert f[-1].size((15, 15)) == (15, 15)
 
 
+LATER = {  # after a 3x3 convolution, a pooling of 2 and the layer comes what joins or averages the positions
+    "upsample": (nn.Upsample(scale_factor=2), "moved in a way not followed at 2 (interpolate)"),
+    "transposed": (nn.ConvTranspose2d(4, 4, 2, 2), "moved in a way not followed at 2 (conv_transpose2d)"),
+    "shuffle": (nn.PixelShuffle(2), "moved in a way not followed at 2 (pixel_shuffle)"),
+    "adaptive": (
+        nn.AdaptiveAvgPool2d(5),
+        "windows of unequal size, 7 values to 5, at 2 (adaptive_avg_pool2d)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+@pytest.mark.parametrize("head", ["flatten", "mean", "convolution"])
+def test_what_follows_a_layer_without_a_field_never_gets_that_of_an_earlier_map(name: str, head: str) -> None:
+    layer, why = LATER[name]
+    c = 1 if name == "shuffle" else 4
+    ends = {
+        "flatten": nn.Flatten(),
+        "mean": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        "convolution": nn.Conv2d(c, 8, 3),
+    }
+    a = anatomy(nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), layer, ends[head]), (3, 16, 16))
+    assert (a.receptive_field, a.jump, a.padding) == (None, None, None)
+    assert a.refused.endswith(why)
+
+
+def test_pixels_made_channels_are_a_window_and_equal_adaptive_windows_too() -> None:
+    for layer in (nn.PixelUnshuffle(2), nn.AdaptiveAvgPool2d(8)):
+        net = nn.Sequential(conv(3, pad=1), layer, nn.Flatten())
+        a = anatomy(net, (1, 16, 16))
+        assert (a.receptive_field, a.jump, a.padding) == ((4, 4), (2, 2), (1, 1))
+        assert support(net[:2], 16, 3, 3) == (5, 8, 5, 8)
+
+
+def test_features_that_were_positions_are_no_map_again() -> None:
+    """Half of the flattened values sees less than all of them, in no order that can be told."""
+
+    class Again(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1).view(-1, 1, 12, 12)
+
+    a = anatomy(nn.Sequential(conv(3), Again(), conv(3)), (1, 14, 14))
+    assert (a.receptive_field, a.refused) == (None, "positions are joined at 1 (flatten)")
+    mixed = nn.Sequential(nn.Flatten(), nn.Linear(144, 144), nn.Unflatten(1, (1, 12, 12)))
+    assert fields(nn.Sequential(conv(3), *mixed, conv(3)), (1, 14, 14))[-1].size((14, 14)) == (14, 14)
+
+
+def test_written_channels_keep_their_positions_and_shifted_ones_do_not() -> None:
+    class Part(nn.Module):
+        def __init__(self, rows: slice) -> None:
+            super().__init__()
+            self.conv, self.rows = nn.Conv2d(2, 2, 3, padding=1), rows
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.clone()
+            x[:, :2, self.rows] = self.conv(x[:, :2, self.rows])
+            return x
+
+    def refused(rows: slice) -> str:
+        return fields(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Part(rows)), (1, 16, 16))[-1].refused
+
+    f = fields(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Part(slice(None))), (1, 16, 16))[-1]
+    assert (f.size((16, 16)), f.padding) == ((5, 5), (2, 2))
+    assert refused(slice(1, None)) == "setitem of several maps is not followed at 1 (setitem)"
+
+
+def test_stacked_branches_and_broadcast_gates_are_followed() -> None:
+    class Selective(nn.Module):
+        """Two branches, weighed by what both see together: Li et al., 2019."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.near, self.far = conv(3, pad=1), nn.Conv2d(1, 1, 3, padding=2, dilation=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            both = torch.stack((self.near(x), self.far(x)), 1)
+            weights = both.sum(1).mean((2, 3), keepdim=True).sigmoid()
+            return (both * weights.expand_as(x)[:, None]).sum(1)
+
+    f = fields(nn.Sequential(conv(3, pad=1), Selective()), (1, 16, 16))[-1]
+    assert (f.size((16, 16)), f.padding) == ((7, 7), (3, 3))
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_matrix_from_the_left_mixes_rows_and_from_the_right_columns(left: bool) -> None:
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrix = nn.Parameter(torch.ones(12, 12))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.matrix @ x if left else x @ self.matrix
+
+    f = fields(nn.Sequential(conv(3), Product()), (1, 14, 14))[-1]
+    assert [axis is None for axis in f.axes[2:]] == [left, not left]
+    assert f.size((14, 14)) == ((14, 3) if left else (3, 14))
+
+
 def test_an_unknown_operation_is_never_a_number() -> None:
     class Unknown(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """The trace is held against what is known by hand, and against torchvision's networks."""
 
 import copy
+import functools
+import warnings
 
 import pytest
 import torch
@@ -8,8 +10,10 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
+from torchvision.ops import StochasticDepth
 
-from striate.diagram.graph import Graph, TraceError, trace
+from striate.diagram.graph import Graph, trace
+from striate.diagram.meta import TraceError
 
 
 def ops(graph: Graph) -> list[str]:
@@ -114,6 +118,95 @@ def test_writes_through_a_view_are_not_lost() -> None:
     assert ops(graph) == ["input", "add", "getitem", "relu", "write", "setitem"]
     assert graph.nodes[4].inputs == (1, 3)
     assert graph.outputs == (5,)
+
+
+class Residual(nn.Module):
+    """x + handed_back(ReLU of a convolution), the sum in place, and then the sum read under both its names."""
+
+    def __init__(self, handed_back: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.act, self.handed_back = (
+            nn.Conv2d(3, 3, 3, padding=1),
+            nn.ReLU(inplace=True),
+            handed_back,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act(self.conv(x))
+        z = self.handed_back(y)
+        z += x
+        return y * z
+
+
+@pytest.mark.parametrize(
+    "handed_back",
+    [nn.Identity(), nn.Dropout(), nn.Sequential(nn.Dropout2d(), nn.Identity()), StochasticDepth(0.5, "row")],
+    ids=lambda m: type(m).__name__,
+)
+def test_in_place_work_on_what_was_handed_back_is_one_tensor_with_two_names(handed_back: nn.Module) -> None:
+    graph = trace(Residual(handed_back), (3, 4, 4))
+    assert "write" not in ops(graph)
+    add, product = graph.nodes[-2:]
+    assert (add.op, add.inputs[1]) == ("add", 0)
+    assert product.inputs == (add.id, add.id)
+
+
+def test_a_write_beside_a_slice_leaves_it_alone() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            first, second = (x + 1).chunk(2, 1)
+            first.relu_()
+            first *= 2
+            return second
+
+    graph = trace(Net(), (6, 4, 4))
+    assert ops(graph) == ["input", "add", "chunk", "chunk", "relu", "mul"]
+    assert graph.outputs == (3,)
+
+
+def test_every_write_into_parts_of_a_tensor_is_kept() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x + 1
+            y[:, :1].relu_()
+            y[:, 1:].sigmoid_()
+            return y * 1
+
+    graph = trace(Net(), (3, 4, 4))
+    assert [(node.op, node.inputs) for node in graph.nodes[3:]] == [
+        *(("relu", (2,)), ("write", (1, 3)), ("getitem", (4,)), ("sigmoid", (5,)), ("write", (4, 6))),
+        ("mul", (7,)),
+    ]
+
+
+def test_arguments_go_by_one_name_and_shapes_of_others_are_no_inputs() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.mean(axis=1, keepdims=True)
+            return torch.cat((y.expand_as(x), x), axis=1)
+
+    mean, expand, cat = trace(Net(), (3, 4, 4)).nodes[1:]
+    assert (mean.args["dim"], mean.args["keepdim"]) == (1, True)
+    assert (expand.op, expand.inputs) == ("expand", (1,))
+    assert cat.args["dim"] == 1
+
+
+def test_compiled_networks_are_those_beneath_and_torchscript_is_refused_by_name() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU()))
+    plain = trace(net, (3, 8, 8))
+    compile = functools.partial(torch.compile, backend="eager")
+    inside = nn.Sequential(net[0], compile(net[1]))
+    for compiled in (compile(net), inside, compile(inside)):
+        graph = trace(compiled, (3, 8, 8))
+        assert graph.nodes == plain.nodes
+        assert [layer.module for layer in graph.layers] == [net[0], net[1][0], net[1][1]]
+    assert type(inside[1]) is not nn.Sequential
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(TraceError, match=r"^1 is TorchScript") as error,
+    ):
+        trace(nn.Sequential(net[0], torch.jit.script(net[1])), (3, 8, 8))
+    assert error.value.hint == "give the network that was scripted or traced"
 
 
 def test_several_outputs_are_several_nodes() -> None:

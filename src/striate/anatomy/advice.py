@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from striate.anatomy import kinds
+from striate.diagram.ending import interval, squashing
 
 if TYPE_CHECKING:
     from striate.anatomy.anatomy import Anatomy
@@ -156,6 +157,30 @@ def classifier_norm(a: Anatomy) -> Answer:
     )
 
 
+def logits(a: Anatomy) -> Answer:
+    """Losses and probabilities take a network's outputs for logits: they must be free."""
+    node = squashing(a.graph)
+    bounds = interval(node) if node else None
+    if node is None or bounds is None:
+        return None
+    (low, high), k = bounds, math.prod(node.shape)
+    if high == math.inf:
+        bound = f"none can be under {low:g}"
+    elif k == 1:
+        bound = f"every probability lies between {_sigmoid(low):.0%} and {_sigmoid(high):.0%}"
+    else:
+        bound = (
+            f"of {k} classes none can get a probability over {1 / (1 + (k - 1) * math.exp(low - high)):.3f}"
+        )
+    end = _last_weighted(a)
+    better = f"; end it with {a.label(end)}" if end else ""
+    name = f" ({node.path})" if node.path else ""
+    return (
+        "warning",
+        f"the network ends in {node.op}{name}, and its outputs are taken for logits: {bound}{better}",
+    )
+
+
 def dropout(a: Anatomy) -> Answer:
     """Large hidden dense layers overfit: drop some of their inputs."""
     body = max((n.id for n in a.graph.nodes if n.op == "conv2d" or n.op in kinds.MERGE), default=0)
@@ -213,6 +238,7 @@ RULES: tuple[Callable[[Anatomy], Answer], ...] = (
     large_kernels,
     nonlinearity,
     classifier_norm,
+    logits,
     first_dense_layer,
     dropout,
     depth_without_skips,
@@ -258,6 +284,10 @@ def _redundant(first: Node, second: Node) -> bool:
 
 def _last_weighted(a: Anatomy) -> Node | None:
     return next((n for n in reversed(a.graph.nodes) if n.op in WEIGHTED), None)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
 
 
 def _depthwise(node: Node) -> bool:

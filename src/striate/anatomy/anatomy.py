@@ -10,10 +10,12 @@ from torch import nn
 
 from striate.anatomy import cost, kinds
 from striate.anatomy.advice import Advice, advise
+from striate.anatomy.field import Field, label
 from striate.anatomy.memory import Memory
-from striate.anatomy.receptive_field import Field, label, receptive_fields
+from striate.anatomy.receptive_field import receptive_fields
 from striate.anatomy.render import render
 from striate.diagram.graph import Graph, Layer, Node, trace
+from striate.diagram.meta import uncompiled
 
 Pair = tuple[int, int]  # height, width
 
@@ -120,17 +122,26 @@ class Anatomy:
     @property
     def head(self) -> str:
         """The operation that ends the last feature map: flatten, adaptive_avg_pool2d, mean."""
-        maps = [node.id for node, f in zip(self.graph.nodes, self.fields, strict=True) if any(f.axes)]
-        users = self.graph.users[maps[-1]] if maps else ()
+        users = self.graph.users[self.last_map] if self.last_map is not None else ()
         return self.graph.nodes[users[0]].op if users else ""
 
     @functools.cached_property
+    def last_map(self) -> int | None:
+        """The node of the last feature map that the output depends on; also one whose positions are not known."""
+        needed: set[int] = set()
+        for node in reversed(self.graph.nodes):
+            if node.id == self.graph.outputs[0] or node.id in needed:
+                if any(self.fields[node.id].axes) or self.fields[node.id].lost:
+                    return node.id
+                needed.update(node.inputs)
+        return None
+
+    @property
     def _last(self) -> Field | None:
-        """The field of the last feature map; of the output if that is unknown or nothing slides over the image."""
-        output = self.fields[self.graph.outputs[0]]
-        if output.lost or not any(node.op in kinds.WINDOW for node in self.graph.nodes):
-            return output
-        return next((f for f in reversed(self.fields) if any(f.axes)), None)
+        """The field of the last feature map; of the output if nothing slides over the image."""
+        slides = any(node.op in kinds.WINDOW for node in self.graph.nodes)
+        at = self.last_map if slides else self.graph.outputs[0]
+        return None if at is None else self.fields[at]
 
     def before(self, node: Node) -> tuple[int, ...]:
         """The shape that enters `node`."""
@@ -192,6 +203,7 @@ def anatomy(
     >>> row.formula, row.params, row.macs == 3 * 3 * 32 * 64 * 6 * 6
     ('(3*3*32 + 1)*64', 18496, True)
     """
+    module = uncompiled(module)
     graph = trace(module, input_shape, leaves=leaves)
     fields = tuple(receptive_fields(graph))
     counts = cost.parameters(graph, module)

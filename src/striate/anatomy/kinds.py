@@ -94,6 +94,7 @@ REARRANGE |= {
     "channel_shuffle",
 }
 REARRANGE |= {"interpolate", "upsample", "expand_as", "repeat_interleave", "masked_fill", "unfold"}
+WRITE = {"write", "setitem"}  # of some values of a map
 # multiplications of weights and maps, or of maps with each other
 PRODUCT = {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"}
 PRODUCT |= {"matmul", "mm", "bmm", "einsum", "scaled_dot_product_attention", "multi_head_attention_forward"}

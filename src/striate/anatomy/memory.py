@@ -1,27 +1,15 @@
-"""Memory before you train: one training step is rehearsed without arithmetic, every tensor's life followed.
-
-The network runs forward and backward on tensors that have a size and no data. A storage counts from the
-operation that makes it until Python and autograd let it go, so the peak has all that a real step has: weights,
-gradients, what backward keeps, gradients in passing; the optimiser's state is added. Not seen are work spaces
-inside the convolution library: a few per cent, more where a CPU must imitate bf16 instructions.
-"""
+"""Memory before you train: what a rehearsed step needs, and the optimiser's state."""
 
 import functools
-import itertools
 import math
-import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
-from striate.diagram.graph import TraceError, meta_copy, tensors
-from striate.diagram.shapes import Hollow
+from striate.anatomy.rehearsal import PRECISIONS, inference, training
+from striate.diagram.meta import meta_copy, uncompiled
 from striate.errors import UsageError, nearest
 
 # (values of state per weight, values in passing per weight of the largest tensor), weight decay included;
@@ -38,7 +26,6 @@ OPTIMISERS = {
     "adamw": (2, 0),
     "muon": (1, 3),
 }
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +63,7 @@ def memory(
     shape = (batch, *input_shape)
     gradients = _bytes(p for p in module.parameters() if p.requires_grad)
     state, update = _updating(module, optimiser)
-    kept, peak, left = _training(module, shape, precision)
+    kept, peak, left = training(module, shape, precision)
     return Memory(
         batch=batch,
         optimiser=optimiser,
@@ -86,7 +73,7 @@ def memory(
         optimiser_state=state,
         kept=kept,
         training=state + max(peak, left + update),
-        inference=_inference(module, shape, precision),
+        inference=inference(module, shape, precision),
     )
 
 
@@ -108,7 +95,7 @@ def largest_batch(
 
     @functools.cache
     def peak(batch: int) -> int:
-        _, top, left = _training(module, (batch, *input_shape), precision)
+        _, top, left = training(module, (batch, *input_shape), precision)
         return state + max(top, left + update)
 
     low, high = 2, 32
@@ -147,7 +134,7 @@ def savings(module: nn.Module, input_shape: tuple[int, ...], now: Memory) -> dic
 
 def _coarser(module: nn.Module) -> nn.Module:
     """A hollow copy whose first convolution takes steps twice as long."""
-    shadow = meta_copy(module)
+    shadow = meta_copy(uncompiled(module))
     for m in shadow.modules():
         if isinstance(m, nn.Conv2d):
             m.stride = (2 * m.stride[0], 2 * m.stride[1])
@@ -158,96 +145,6 @@ def _coarser(module: nn.Module) -> nn.Module:
 def _known(name: str, table: dict[str, Any], kind: str) -> None:
     if name not in table:
         raise UsageError(f"unknown {kind} {name!r}", nearest(name, table) or f"one of {', '.join(table)}")
-
-
-# --- rehearsals ---
-
-
-class _Live(Hollow):
-    """Follows the bytes of all storages that are alive, and their peak."""
-
-    def __init__(self, *held: Iterable[Tensor]) -> None:
-        super().__init__()
-        self.bytes = self.peak = 0
-        self.storages: dict[int, weakref.ref[Any]] = {}
-        for t in itertools.chain(*held):
-            self.follow(t)
-
-    def follow(self, t: Tensor) -> None:
-        storage = t.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.storages:
-            self.storages[key] = weakref.ref(storage, lambda _: self._forget(key, size))
-            self.bytes += size
-            self.peak = max(self.peak, self.bytes)
-
-    def _forget(self, key: int, size: int) -> None:
-        del self.storages[key]
-        self.bytes -= size
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = super().__torch_dispatch__(func, types, args, kwargs)
-        for t in tensors(out):
-            self.follow(t)
-        return out
-
-
-@contextmanager
-def _stage(module: nn.Module, shape: tuple[int, ...], precision: str) -> Iterator[tuple[nn.Module, Tensor]]:
-    """A hollow network with a batch of images; half precision needs a device that autocast knows."""
-    dtype = PRECISIONS[precision]
-    if dtype is None:
-        yield meta_copy(module), torch.empty(shape, device="meta")
-        return
-    from torch._subclasses.fake_tensor import FakeTensorMode  # a second to load
-
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        net, x = meta_copy(module, "cpu"), torch.empty(shape)
-        with torch.autocast("cpu", dtype):
-            yield net, x
-
-
-def _training(module: nn.Module, shape: tuple[int, ...], precision: str) -> tuple[int, int, int]:
-    """(bytes kept for backward, peak of forward and backward, alive after backward), weights included."""
-    try:
-        with _stage(module, shape, precision) as (net, x):
-            live = _Live(net.parameters(), net.buffers(), [x])
-            weights = {t.untyped_storage()._cdata for t in (*net.parameters(), *net.buffers())}
-            kept: dict[int, int] = {}
-
-            def pack(t: Tensor) -> Tensor:
-                storage = t.untyped_storage()
-                if storage._cdata not in weights:
-                    kept[storage._cdata] = storage.nbytes()
-                return t
-
-            with live:
-                with saved_tensors_hooks(pack, lambda t: t):
-                    loss = _loss(net.train()(x))
-                with torch.autocast("cpu", enabled=False):
-                    if loss.requires_grad:
-                        loss.backward()
-            return sum(kept.values()), live.peak, live.bytes
-    except UsageError:
-        raise
-    except Exception as error:
-        raise TraceError(
-            f"{type(module).__name__} can't train on {shape}: {str(error).splitlines()[0]}"
-        ) from error
-
-
-def _loss(out: Any) -> Tensor:
-    """As large as cross-entropy, of every head: some networks give auxiliary logits in training."""
-    parts = [F.log_softmax(t.float(), -1).sum() for t in tensors(out)]
-    return functools.reduce(torch.add, parts)
-
-
-def _inference(module: nn.Module, shape: tuple[int, ...], precision: str) -> int:
-    with _stage(module, shape, precision) as (net, x):
-        live = _Live(net.parameters(), net.buffers(), [x])
-        with torch.no_grad(), live:
-            net.eval()(x)
-        return live.peak
 
 
 def _updating(module: nn.Module, optimiser: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -10,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from striate import __version__
-from striate.cli.common import Grouped, Verbs, complain
+from striate.cli.common import Grouped, Verbs, complain, visible
+from striate.cli.progress import is_first
+from striate.errors import Note
 
 VERBS = (
     "train",
@@ -38,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(AttributeError):  # a stream that a test or a notebook put there
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        with _termination_unwinds():
+        with _termination_unwinds(), _notes_on_stderr():
             code = application(words)(words or ["--help"], standalone_mode=False, prog_name="striate")
         sys.stdout.flush()  # here, where a reader that has gone away can still be dealt with
         return (code or 0) if words else 2
@@ -76,6 +79,24 @@ def _root(
     ] = False,
 ) -> None:
     """Design a convolutional network in one line of text, see every number, train it, take it apart."""
+
+
+@contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """What the library notes as a warning is a line of its own here, told once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        others, told = warnings.showwarning, set[str]()
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, Note):
+                others(message, category, *where, **more)
+            elif is_first() and str(message) not in told:
+                told.add(str(message))
+                print(f"note: {visible(message)}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

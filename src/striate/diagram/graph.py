@@ -6,29 +6,23 @@ calls, in-place operations, modules called twice. Operations on weights alone (a
 nodes: they don't depend on the image.
 """
 
-import copy
 import functools
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from striate.chance import Stream
-from striate.diagram.operations import CONSTANTS, TRANSPARENT, canonical, name_of
+from striate.diagram.meta import TraceError, float_type, meta_copy, tensors, uncompiled
+from striate.diagram.operations import CONSTANTS, SHAPED_AS, TRANSPARENT, canonical, name_of
 from striate.diagram.shapes import Hollow
-from striate.errors import UsageError
+from striate.diagram.writes import Writes
 
 LARGEST_INPUT = 2**40  # values; beyond, sizes of later layers no longer fit torch's integers
-
-
-class TraceError(UsageError):
-    """The network cannot be followed by shapes alone, or does not accept this input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +98,10 @@ def trace(
         raise TraceError(
             f"input shape {(batch, *input_shape)}: no memory holds {math.prod(input_shape):.2g} values"
         )
+    module = uncompiled(module)
     shadow = meta_copy(module).eval()
-    originals = dict(zip(shadow.modules(), _unwrap(module).modules(), strict=True))
-    x = torch.empty((batch, *input_shape), dtype=_float_type(shadow), device="meta")
+    originals = dict(zip(shadow.modules(), module.modules(), strict=True))
+    x = torch.empty((batch, *input_shape), dtype=float_type(shadow), device="meta")
     tracer = _Tracer(shadow, x, leaves)
     try:
         with (
@@ -124,57 +119,6 @@ def trace(
         raise TraceError(f"{type(module).__name__} returns no tensor that depends on its input")
     layers = _layers(tracer, originals)
     return Graph(tuple(tracer.nodes), layers, outputs)
-
-
-def meta_copy(module: nn.Module, device: str = "meta") -> nn.Module:
-    """A copy of `module` without values and hooks: parameters, buffers and tensor attributes are hollow.
-
-    On another device than meta, call it inside a FakeTensorMode.
-    """
-    module = _unwrap(module)
-    memo: dict[int, Any] = {}
-    for m in module.modules():
-        held = [*m._parameters.values(), *m._buffers.values(), *m.__dict__.values()]
-        for t in held:
-            if isinstance(t, Tensor):
-                if is_lazy(t):
-                    raise TraceError(
-                        f"{type(module).__name__} has lazy layers, whose sizes are unknown",
-                        "call the network once on an image first",
-                    )
-                memo[id(t)] = _emptied(t, device)
-    shadow = copy.deepcopy(module, memo)
-    for m in shadow.modules():
-        m._compiled_call_impl = None
-        for name, hooks in m.__dict__.items():
-            if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and hooks:
-                hooks.clear()
-    return shadow
-
-
-def tensors(tree: Any) -> Iterator[Tensor]:
-    """Every tensor in nested tuples, lists and dicts, in order."""
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, tuple | list):
-        for item in tree:
-            yield from tensors(item)
-    elif isinstance(tree, dict):
-        for item in tree.values():
-            yield from tensors(item)
-
-
-def _emptied(t: Tensor, device: str) -> Tensor:
-    empty = torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=device)
-    return nn.Parameter(empty, t.requires_grad) if isinstance(t, nn.Parameter) else empty
-
-
-def _unwrap(module: nn.Module) -> nn.Module:
-    return getattr(module, "_orig_mod", module)  # what torch.compile wrapped
-
-
-def _float_type(module: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in module.parameters() if p.dtype.is_floating_point), torch.float32)
 
 
 def _explain(error: Exception, call: "_Call") -> TraceError:
@@ -216,7 +160,7 @@ class _Tracer(TorchFunctionMode):
         self.made_by: dict[
             int, tuple[int, int]
         ] = {}  # id(tensor) -> (node, version of the tensor when it was made)
-        self.written_by: dict[int, int] = {}  # storage -> the node that last wrote into it in place
+        self.writes = Writes()
         self.twins: dict[
             int, Tensor
         ] = {}  # stand-ins on meta of real tensors that the forward pass made for itself
@@ -259,6 +203,8 @@ class _Tracer(TorchFunctionMode):
         if any(t.is_meta or id(t) in self.twins for t in given):
             args, kwargs = self._on_meta(args), self._on_meta(kwargs)
             given = [*tensors(args), *tensors(kwargs)]
+        shaped_as = getattr(func, "__name__", "") in SHAPED_AS
+        inputs = self.sources(args[:1] if shaped_as else (args, kwargs))
         versions = [t._version for t in given]
         out = func(*args, **kwargs)
         name = name_of(func)
@@ -266,7 +212,6 @@ class _Tracer(TorchFunctionMode):
         results = written[:1] or list(tensors(out))
         if not results or name in CONSTANTS:
             return out
-        inputs = self.sources((args, kwargs))
         params = tuple(dict.fromkeys(name for t in given for name in self.names.get(id(t), ())))
         if not inputs:
             self._weights(results, params)
@@ -278,13 +223,14 @@ class _Tracer(TorchFunctionMode):
             return out
         before, after = self.nodes[inputs[0]].shape, tuple(results[0].shape)
         op, bound = canonical(func, name, args, kwargs, before, after)
-        taken = {_storage(t) for t in given}
+        taken = {t.untyped_storage()._cdata for t in given}
         for i, t in enumerate(results):
             extra = {"output": i} if len(results) > 1 else {}
-            node = self.add(op, inputs, t, bound | extra, params if i == 0 else (), _storage(t) not in taken)
+            fresh = t.untyped_storage()._cdata not in taken
+            node = self.add(op, inputs, t, bound | extra, params if i == 0 else (), fresh)
             self.made(t, node)
         if written:
-            self.written_by[_storage(results[0])] = len(self.nodes) - 1
+            self.writes.record(results[0], node)
         return out
 
     def _weights(self, results: list[Tensor], params: tuple[str, ...]) -> None:
@@ -341,15 +287,15 @@ class _Tracer(TorchFunctionMode):
 
     def _source(self, t: Tensor) -> int:
         node, version = self.made_by[id(t)]
-        writer = self.written_by.get(_storage(t))
-        if t._version != version and writer is not None and writer != node:  # written through a view of it
-            node = self.add("write", (node, writer), t, fresh=False)
-            self.made(t, node)
+        if t._version == version:
+            return node
+        for write in self.writes.since(version, t):
+            if write.covers(t):
+                node = write.node
+            elif write.touches(t):
+                node = self.add("write", (node, write.node), t, {"part": write.shape}, fresh=False)
+        self.made(t, node)
         return node
-
-
-def _storage(t: Tensor) -> int:
-    return t.untyped_storage()._cdata
 
 
 def _layers(tracer: _Tracer, originals: dict[nn.Module, nn.Module]) -> tuple[Layer, ...]:

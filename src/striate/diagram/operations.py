@@ -16,6 +16,8 @@ TRANSPARENT |= {"detach", "clone", "data", "requires_grad", "alias"}
 # functions that take only the shape of their argument
 CONSTANTS = {"new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"}
 CONSTANTS |= {"zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like"}
+# functions that take only the shape of their second argument
+SHAPED_AS = {"expand_as", "view_as", "reshape_as"}
 WINDOWED = {"conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "lp_pool2d"}
 RESHAPES = {"reshape", "flatten", "squeeze"}
 
@@ -41,17 +43,20 @@ SYNONYMS = {
     "_unsafe_view": "reshape",
     "view_as": "reshape",
     "reshape_as": "reshape",
+    "expand_as": "expand",
 }
 
 _CONV = "input weight bias=None stride=1 padding=0 dilation=1 groups=1"
 _DECONV = "input weight bias=None stride=1 padding=0 output_padding=0 groups=1 dilation=1"
 _REDUCE = "input dim=None keepdim=False"
+NUMPY = {"self": "input", "axis": "dim", "keepdims": "keepdim", "x2": "other"}  # torch takes these names too
 _BINARY = "input other"
 # torch's built-in functions carry no signature of their own
 SIGNATURES = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _CONV),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _DECONV),
-    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "prod"), _REDUCE),
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "prod", "logsumexp"), _REDUCE),
+    **dict.fromkeys(("argmax", "argmin", "std", "var"), _REDUCE),
     **dict.fromkeys(
         ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "matmul", "bmm", "mm"), _BINARY
     ),
@@ -63,6 +68,7 @@ SIGNATURES = {
     "cat": "tensors dim=0",
     "stack": "tensors dim=0",
     "chunk": "input chunks dim=0",
+    "tensor_split": "input indices_or_sections dim=0",
     "flatten": "input start_dim=0 end_dim=-1",
     **dict.fromkeys(("transpose", "swapaxes", "swapdims"), "input dim0 dim1"),
     **dict.fromkeys(("squeeze", "unsqueeze"), "input dim=None"),
@@ -104,9 +110,7 @@ def _arguments(func: Any, name: str, args: Any, kwargs: Any) -> dict[str, Any]:
     """Arguments by name with their defaults, tensors as shapes."""
     signature = _signature(name, func)
     names = [*signature, *(f"arg{i}" for i in range(len(signature), len(args)))]
-    given = dict(zip(names, args, strict=False)) | {
-        "input" if k == "self" else k: v for k, v in kwargs.items()
-    }
+    given = dict(zip(names, args, strict=False)) | {NUMPY.get(k, k): v for k, v in kwargs.items()}
     bound = {k: _shapes(v) for k, v in (signature | given).items() if v is not Parameter.empty}
     bound.pop("_stacklevel", None)
     return bound

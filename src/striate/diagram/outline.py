@@ -8,8 +8,9 @@ from itertools import groupby
 
 from torch import nn
 
-from striate.diagram.drawing import COLOUR, Drawing, box, length, line, sizes, write
+from striate.diagram.drawing import COLOUR, Drawing, box, length, line, write
 from striate.diagram.graph import Layer, trace
+from striate.diagram.layout import layouts, size
 from striate.diagram.units import Shape
 from striate.diagram.words import MODULES
 
@@ -33,7 +34,7 @@ class Part:
     path: str
     type: str
     fill: str
-    y: Shape
+    size: str  # of what it gives
     inputs: tuple[int, ...]
 
     @property
@@ -84,7 +85,7 @@ def outline(module: nn.Module, input_shape: Shape) -> Drawing:
                     )
                 )
                 far = max(far, bulge)
-    labels = [(sizes(part.y) if len(part.y) == 3 else str(part.y[0])) for part in parts]
+    labels = [part.size for part in parts]
     for i, (label, top) in enumerate(zip(labels, tops, strict=True)):
         if i == 0 or label != labels[i - 1]:
             text = f'<text class="g" style="text-anchor:start" x="{far + 8:.1f}" y="{top + 19:.1f}">'
@@ -96,7 +97,8 @@ def read_parts(module: nn.Module, input_shape: Shape) -> list[Part]:
     """The input, then every part in the order in which it is first computed."""
     graph = trace(module, input_shape, leaves=tuple(MODULES))
     modules = dict(module.named_modules())
-    parts = [Part("", "INPUT", COLOUR["INPUT"], input_shape, ())]
+    known = layouts(graph)
+    parts = [Part("", "INPUT", COLOUR["INPUT"], size(known[0], graph.nodes[0].shape), ())]
     place = {0: 0}  # node -> part
 
     def key(numbered: tuple[int, Layer]) -> tuple[str, int]:
@@ -109,10 +111,10 @@ def read_parts(module: nn.Module, input_shape: Shape) -> list[Part]:
         read = {place[i] for layer in layers for i in layer.inputs if i in place}
         inputs = tuple(sorted(read))
         m = modules[path] if path else None
-        shape = layers[-1].output.shape[1:]
+        last = layers[-1].output
         kind, leaf = (type(m).__name__, not list(m.children())) if m else (layers[-1].type, True)
-        fill = COLOUR.get(UNIT.get(layers[-1].output.op, ""), "#fff") if leaf else "#fff"
-        parts.append(Part(path, kind, fill, shape, inputs))
+        fill = COLOUR.get(UNIT.get(last.op, ""), "#fff") if leaf else "#fff"
+        parts.append(Part(path, kind, fill, size(known[last.id], last.shape), inputs))
         place |= {node.id: len(parts) - 1 for layer in layers for node in layer.nodes}
     return parts
 

@@ -1,14 +1,18 @@
 """What a recipe changes in a fresh network, or asks of it: weights by name, whitening, stochastic depth, sizes."""
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
+from striate.anatomy import anatomy
 from striate.data import DataSet
-from striate.errors import StriateError, UsageError, one_line
+from striate.errors import Note, StriateError, UsageError, one_line
 from striate.layers import StochasticDepth, initialise
 from striate.train.engine import all_heads
 from striate.train.recipe import Recipe
 from striate.train.schedule import grown
+from striate.zoo.network import ZooNet
 
 PATCH_IMAGES = 256
 PATCHES = 32  # about so many along a side of an image
@@ -29,6 +33,19 @@ def prepare_network(module: nn.Module, recipe: Recipe, data: DataSet) -> None:
         check_sizes(module, data.shape, recipe.grow)
     if recipe.aux_weight != Recipe.model_fields["aux_weight"].default:
         check_auxiliary(module, data.shape)
+    if not isinstance(module, ZooNet):
+        _note_ending(module, data.shape)
+
+
+def _note_ending(module: nn.Module, shape: tuple[int, int, int]) -> None:
+    """A network whose outputs are no logits trains, but what it says of itself is worth little."""
+    try:
+        advice = anatomy(module, shape).advice
+    except UsageError:  # what can't be followed is not judged
+        return
+    for said in advice:
+        if said.rule == "logits":
+            warnings.warn(Note(said.text), stacklevel=3)
 
 
 def set_drop_path(module: nn.Module, last: float) -> None:
