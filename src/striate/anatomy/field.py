@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from striate.diagram.graph import Node
 
 Span = tuple[int, int]  # first and last pixel, inclusive
+Spans = tuple[Span | None, Span | None]  # along height and width
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Field:
     """What the values of one node see: an axis where a dimension has positions, spans for what is global."""
 
     axes: tuple[Axis | None, ...]
-    seen: tuple[Span | None, Span | None] = (None, None)  # (height, width): pixels that every value sees
+    seen: Spans = (None, None)  # (height, width): pixels that every value sees
     lost: str = ""  # where and why positions could not be followed
     flat: str = ""  # where positions became features, of which no single one sees all that `seen` says
 
@@ -102,6 +103,7 @@ def drop(f: Field, before: tuple[int, ...], dims: set[int], keep: bool = True) -
 
 
 def hull(a: Span | None, b: Span | None) -> Span | None:
+    """From the first to the last pixel of both."""
     return (min(a[0], b[0]), max(a[1], b[1])) if a and b else a or b
 
 
@@ -123,12 +125,13 @@ def label(node: Node) -> str:
 
 def common(node: Node, given: list[Field]) -> Field:
     """Without positions: what several inputs see globally, and whether one has lost its positions."""
-    seen: tuple[Span | None, Span | None] = (None, None)
+    seen: Spans = (None, None)
     for f in given:
         seen = (hull(seen[0], f.seen[0]), hull(seen[1], f.seen[1]))
     lost, flat = (next(filter(None, why), "") for why in ((f.lost for f in given), (f.flat for f in given)))
     return Field((None,) * len(node.shape), seen, lost, flat)
 
 
-def add_span(seen: tuple[Span | None, Span | None], side: int, span: Span) -> tuple[Span | None, Span | None]:
+def add_span(seen: Spans, side: int, span: Span) -> Spans:
+    """What is seen when along one side `span` is seen too."""
     return (hull(seen[0], span), seen[1]) if side == 0 else (seen[0], hull(seen[1], span))

@@ -8,6 +8,7 @@ from striate.diagram.graph import Node
 
 
 def rearrange(node: Node, source: Node, f: Field) -> Field:
+    """The field of values that `node` moves; of an operation that is not followed, positions are lost."""
     args, before, after = node.args, source.shape, node.shape
     if node.op == "flatten" and len(after) == 2:
         where = f"positions are joined at {label(node)}" if f.lost or any(f.axes) else f.flat
