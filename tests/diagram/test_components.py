@@ -1,4 +1,9 @@
-from striate.diagram import build
+from collections import OrderedDict
+from typing import Any
+
+from torch import Tensor, nn
+
+from striate.diagram import build, to_python
 from striate.diagram.components import Classes, Join, Line, Part, entries
 from striate.diagram.read import read
 
@@ -51,3 +56,19 @@ def test_names_are_legal_python() -> None:
         ("NetBlock", ["x_"]),
         ("NoneBlock", ["c_in"]),
     ]
+
+
+def test_blocks_that_a_sequential_numbers_have_names_too() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.conv(x)
+
+    parts = OrderedDict({"0": Residual(), "class": Residual(), "2d": Residual()})
+    found: dict[str, Any] = {}
+    exec(to_python(nn.Sequential(parts), (4, 8, 8)), found)
+    names = [name for name, _ in found["Net"]().named_children()]
+    assert names == ["part0_1", "class1", "part2d1"]

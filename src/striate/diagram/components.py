@@ -191,7 +191,8 @@ def _numbered(name: str, counts: Counter[str]) -> str:
 
 
 def _snake(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "part"
+    name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return f"part{name}" if not name or name[0].isdigit() else name
 
 
 def _class_name(name: str) -> str:
