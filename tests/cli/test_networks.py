@@ -43,6 +43,29 @@ def test_anatomy_gives_the_promised_keys(ask) -> None:
     assert "memory" not in found
 
 
+def test_what_foreign_code_had_changed_is_noted_once_on_stderr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "squashed_network.py").write_text(
+        "from torch import nn\n\ndef net(num_classes=3):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes), nn.Softmax(1)).double()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["anatomy", "--compare", "squashed_network:net", "squashed_network:net", "--input", "8,8,1"])
+        == 0
+    )
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [
+        "note: squashed_network:net has weights in float64, which become float32",
+        "note: squashed_network:net ends in a softmax (2), which is left out: networks give logits",
+    ]
+    assert main(["anatomy", "INPUT(8,8,1) => FC(10) => SIGMOID"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "of 10 classes none can get a probability over 0.232" in " ".join(out.split())
+
+
 def test_anatomy_of_another_size_and_of_a_training_step(ask) -> None:
     small = ask("anatomy", "resnet18", "--input", "64,64,3", "--num-classes", 5)
     assert small["rows"][-1]["output"] == [5]

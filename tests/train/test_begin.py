@@ -1,4 +1,4 @@
-"""Whitening against the statistics it promises; stochastic depth against the paper's rule."""
+"""Whitening against the statistics it promises; stochastic depth against the paper's rule; a warning of no logits."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from striate import zoo
 from striate.data import load
-from striate.errors import UsageError
+from striate.errors import Note, UsageError
 from striate.layers import StochasticDepth
 from striate.plan import plan
 from striate.train import recipe
@@ -85,3 +85,11 @@ def test_a_recipe_decides_the_start_weights():
     prepare_network(net, recipe({**digits, "init": "partial_identity"}), data)
     x = torch.rand(1, 1, 8, 8)
     torch.testing.assert_close(net[0](x)[:, :1], x)
+
+
+def test_outputs_that_are_no_logits_are_noted_before_training():
+    data = load("digits")
+    asked = recipe({"data": "digits", "model": "INPUT => FC(10) => SIGMOID"})
+    with pytest.warns(Note, match=r"ends in sigmoid .* of 10 classes none can get a probability over 0\.232"):
+        prepare_network(plan(asked.model).build(data.shape, 10).module, asked, data)
+    prepare_network(plan("INPUT => FC(10) => SOFTMAX").build(data.shape, 10).module, asked, data)
