@@ -54,7 +54,7 @@ class Positive(TorchFunctionMode):
         out = func(*args, **kwargs)
         if name in POOLED and isinstance(out, Tensor) and args[0].ndim >= 4:
             lost = sum(n > 1 for n in args[0].shape) - sum(n > 1 for n in out.shape)
-            return out.detach() if lost > 1 else out
+            return torch.ones_like(out) if lost > 1 else out
         return out
 
 
@@ -112,7 +112,8 @@ def outcome(name: str) -> str:
     node, f = a.graph.nodes[a.last_map], a.fields[a.last_map]
     assert f.local
     height, width = f.local
-    row, columns = math.ceil(-height.first / height.jump), node.shape[f.axes.index(width)]
+    rows, columns = (node.shape[f.axes.index(axis)] for axis in f.local)
+    row = min(math.ceil(-height.first / height.jump), rows - 1)
     value = tuple(
         row if axis == height else columns // 2 if axis == width else slice(None) for axis in f.axes
     )
@@ -132,7 +133,8 @@ def taller(net: nn.Module, a: Anatomy) -> tuple[Anatomy, tuple[int, ...]]:
     assert a.extent
     assert a.jump
     height = 64 * math.ceil((a.extent[0] + 2 * a.jump[0]) / 64)
-    for width in (64, 128):
+    width = 64 * math.ceil(a.jump[1] / 32)
+    for width in (width, 2 * width):
         with contextlib.suppress(UsageError):
             tall = anatomy(net, (3, height, width))
             if tall.receptive_field:

@@ -259,6 +259,13 @@ def test_what_follows_a_layer_without_a_field_never_gets_that_of_an_earlier_map(
     assert a.refused.endswith(why)
 
 
+def test_the_last_map_is_the_one_before_global_pooling_however_narrow() -> None:
+    net = nn.Sequential(conv(3), conv(3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    a = anatomy(net, (1, 40, 5))
+    assert a.before(a.graph.nodes[3]) == (1, 1, 36, 1)
+    assert (a.receptive_field, a.jump) == ((5, 5), (1, 1))
+
+
 def test_pixels_made_channels_are_a_window_and_equal_adaptive_windows_too() -> None:
     for layer in (nn.PixelUnshuffle(2), nn.AdaptiveAvgPool2d(8)):
         net = nn.Sequential(conv(3, pad=1), layer, nn.Flatten())
@@ -314,6 +321,22 @@ def test_stacked_branches_and_broadcast_gates_are_followed() -> None:
 
     f = fields(nn.Sequential(conv(3, pad=1), Selective()), (1, 16, 16))[-1]
     assert (f.size((16, 16)), f.padding) == ((7, 7), (3, 3))
+
+
+def test_kernels_that_depend_on_the_whole_image_slide_all_the_same() -> None:
+    class Conditional(nn.Module):
+        """Yang et al., 2019: the kernel is a mixture of experts that the pooled image weighs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts, self.route = nn.Parameter(torch.ones(2, 9)), nn.Linear(1, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            weights = self.route(x.mean((2, 3))).sigmoid()
+            return F.conv2d(x, (weights @ self.experts).view(1, 1, 3, 3), padding=1)
+
+    f = fields(nn.Sequential(conv(3), Conditional()), (1, 16, 16))[-1]
+    assert (f.size((16, 16)), f.padding, f.seen) == ((5, 5), (1, 1), ((0, 15), (0, 15)))
 
 
 @pytest.mark.parametrize("left", [True, False])

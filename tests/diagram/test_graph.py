@@ -151,6 +151,24 @@ def test_in_place_work_on_what_was_handed_back_is_one_tensor_with_two_names(hand
     assert product.inputs == (add.id, add.id)
 
 
+def test_a_part_that_hands_one_of_its_inputs_back_reads_that_one_alone() -> None:
+    class First(nn.Module):
+        def forward(self, pair: list[Tensor]) -> Tensor:
+            return pair[0]
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = First()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.first([x * 2, x + 1])
+
+    assert [(node.op, node.inputs) for node in trace(Net(), (3, 4, 4)).nodes[1:]] == [
+        *(("mul", (0,)), ("add", (0,)), ("identity", (1,)))
+    ]
+
+
 def test_a_write_beside_a_slice_leaves_it_alone() -> None:
     class Net(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

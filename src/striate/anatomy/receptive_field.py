@@ -37,7 +37,9 @@ def _through(node: Node, sources: list[Node], given: list[Field]) -> Field:
         given = [replace(f, axes=(*f.axes[:d], None, *f.axes[d:])) for f in given]
         sources = [replace(s, shape=(*s.shape[:d], 1, *s.shape[d:])) for s in sources]
         return _merge(node, sources, given)
-    if len({s.id for s in sources}) > 1:
+    if node.op in kinds.WINDOW and not any(any(kernel.axes) for kernel in given[1:]):
+        f = replace(common(node, given), axes=f.axes)  # a kernel made of what the image is as a whole
+    elif len({s.id for s in sources}) > 1:
         return _mix_inputs(node, sources, given)
     if node.op in kinds.POINTWISE and (node.shape == before or node.op == "glu"):
         return f
@@ -70,7 +72,7 @@ def _adaptive(node: Node, source: Node, f: Field) -> Field:
     for d in (len(before) - 2, len(before) - 1):
         size, out = before[d], node.shape[d]
         axis = f.axes[d]
-        if size == out or axis is None:
+        if axis is None or size == out > 1:
             continue
         if 1 in (size, out):
             f = drop(f, before, {d})

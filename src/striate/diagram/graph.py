@@ -189,7 +189,7 @@ class _Tracer(TorchFunctionMode):
         outermost = call.leaf is not None and self.stack[-2].leaf is None
         silent = outermost and not (self.nodes and self.nodes[-1].call == call.leaf)
         if silent and isinstance(output, Tensor) and (inputs := self.sources(args)):
-            op = "identity" if id(output) in self.made_by else "opaque"
+            op, inputs = ("identity", itself) if (itself := self.sources(output)) else ("opaque", inputs)
             output = (
                 output.detach()
             )  # the input itself came back: give this call's result an identity of its own
