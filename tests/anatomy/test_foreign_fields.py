@@ -134,9 +134,9 @@ def taller(net: nn.Module, a: Anatomy) -> tuple[Anatomy, tuple[int, ...]]:
     assert a.jump
     height = 64 * math.ceil((a.extent[0] + 2 * a.jump[0]) / 64)
     width = 64 * math.ceil(a.jump[1] / 32)
-    for width in (width, 2 * width):
+    for wider in (width, 2 * width):
         with contextlib.suppress(UsageError):
-            tall = anatomy(net, (3, height, width))
+            tall = anatomy(net, (3, height, wider))
             if tall.receptive_field:
                 return tall, tall.input_shape
     return a, a.input_shape
