@@ -55,6 +55,16 @@ def test_a_softmax_at_the_end_of_foreign_code_is_left_out_and_told():
     assert [type(m) for m in net.module][-2:] == [nn.Linear, nn.Identity]
 
 
+def test_a_compiled_network_is_built_as_the_one_beneath(monkeypatch):
+    monkeypatch.setitem(
+        globals(), "fast", lambda num_classes=10: torch.compile(squashed(num_classes), backend="eager")
+    )
+    with pytest.warns(Note, match="ends in a softmax"):
+        module = resolve(f"{__name__}:fast", (3, 8, 8), 7).module
+    assert next(iter(module.state_dict())) == "0.weight"
+    assert isinstance(module[-1], nn.Identity)
+
+
 def test_weights_of_another_length_become_float32_and_it_is_told():
     with pytest.warns(Note, match="has weights in float16, which become float32"):
         net = resolve(f"{__name__}:narrow", (3, 8, 8), 7)

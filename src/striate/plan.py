@@ -151,6 +151,8 @@ def _factory(name: str) -> Plan:
     def make(shape: Shape, num_classes: int | None) -> "nn.Module":
         from torch import nn
 
+        from striate.diagram.meta import uncompiled
+
         known = {"num_classes": num_classes, "in_chans": shape[0]}
         given = {k: v for k, v in known.items() if v is not None and k in accepted}
         if anything and num_classes is not None:
@@ -161,6 +163,7 @@ def _factory(name: str) -> Plan:
             raise UsageError(f"{name} can't be called: {error}") from error
         if not isinstance(network, nn.Module):
             raise UsageError(f"{name} gives a {type(network).__name__}, expected an nn.Module")
+        network = uncompiled(network)  # the engine decides what is compiled, and model files have plain names
         _widen(name, network)
         if num_classes is not None:
             _try_out(name, network, shape, num_classes)
@@ -184,11 +187,10 @@ def _widen(name: str, network: "nn.Module") -> None:
     """Let foreign code compute in float32, and tell where it did otherwise."""
     import torch
 
-    from striate.diagram.meta import float_type
-
-    if (dtype := float_type(network)) is not torch.float32:
+    found = {p.dtype for p in network.parameters() if p.is_floating_point()} - {torch.float32}
+    if found:
         network.float()
-        given = str(dtype).removeprefix("torch.")
+        given = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in found))
         warnings.warn(Note(f"{name} has weights in {given}, which become float32"), stacklevel=2)
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from striate.anatomy import kinds
+from striate.anatomy.field import label
 from striate.diagram.ending import interval, squashing
 
 if TYPE_CHECKING:
     from striate.anatomy.anatomy import Anatomy
-    from striate.diagram.graph import Node
+    from striate.diagram.graph import Graph, Node
 
 WEIGHTED = ("conv2d", "linear")
 # what a linear map followed by it still leaves a linear map
@@ -148,7 +149,7 @@ def nonlinearity(a: Anatomy) -> Answer:
 
 def classifier_norm(a: Anatomy) -> Answer:
     """Logits must be free to grow: no batch norm after the classifier."""
-    last = _last_weighted(a)
+    last = _last_weighted(a.graph)
     after = [n for n in a.graph.nodes if n.op == "batch_norm" and last and n.id > last.id]
     return (
         ("warning", f"{a.label(after[0])} normalises the logits of {a.label(last)}")
@@ -159,26 +160,8 @@ def classifier_norm(a: Anatomy) -> Answer:
 
 def logits(a: Anatomy) -> Answer:
     """Losses and probabilities take a network's outputs for logits: they must be free."""
-    node = squashing(a.graph)
-    bounds = interval(node) if node else None
-    if node is None or bounds is None:
-        return None
-    (low, high), k = bounds, math.prod(node.shape)
-    if high == math.inf:
-        bound = f"none can be under {low:g}"
-    elif k == 1:
-        bound = f"every probability lies between {_sigmoid(low):.0%} and {_sigmoid(high):.0%}"
-    else:
-        bound = (
-            f"of {k} classes none can get a probability over {1 / (1 + (k - 1) * math.exp(low - high)):.3f}"
-        )
-    end = _last_weighted(a)
-    better = f"; end it with {a.label(end)}" if end else ""
-    name = f" ({node.path})" if node.path else ""
-    return (
-        "warning",
-        f"the network ends in {node.op}{name}, and its outputs are taken for logits: {bound}{better}",
-    )
+    told = bounded_outputs(a.graph)
+    return ("warning", told) if told else None
 
 
 def dropout(a: Anatomy) -> Answer:
@@ -245,6 +228,27 @@ RULES: tuple[Callable[[Anatomy], Answer], ...] = (
 )
 
 
+def bounded_outputs(graph: Graph) -> str:
+    """What a network that ends in no logits can't say, or nothing."""
+    node = squashing(graph)
+    bounds = interval(node) if node else None
+    if node is None or bounds is None:
+        return ""
+    (low, high), k = bounds, math.prod(node.shape)
+    if high == math.inf:
+        bound = f"none can be under {low:g}"
+    elif k == 1:
+        bound = f"every probability lies between {_sigmoid(low):.0%} and {_sigmoid(high):.0%}"
+    else:
+        bound = (
+            f"of {k} classes none can get a probability over {1 / (1 + (k - 1) * math.exp(low - high)):.3f}"
+        )
+    end = _last_weighted(graph)
+    better = f"; end it with {end.path or label(end)}" if end else ""
+    name = f" ({node.path})" if node.path else ""
+    return f"the network ends in {node.op}{name}, and its outputs are taken for logits: {bound}{better}"
+
+
 # --- what the rules ask ---
 
 
@@ -282,8 +286,8 @@ def _redundant(first: Node, second: Node) -> bool:
     return middle >= min(c_in, c_out)
 
 
-def _last_weighted(a: Anatomy) -> Node | None:
-    return next((n for n in reversed(a.graph.nodes) if n.op in WEIGHTED), None)
+def _last_weighted(graph: Graph) -> Node | None:
+    return next((n for n in reversed(graph.nodes) if n.op in WEIGHTED), None)
 
 
 def _sigmoid(x: float) -> float:

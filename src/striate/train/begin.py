@@ -5,8 +5,9 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from striate.anatomy import anatomy
+from striate.anatomy.advice import bounded_outputs
 from striate.data import DataSet
+from striate.diagram.graph import trace
 from striate.errors import Note, StriateError, UsageError, one_line
 from striate.layers import StochasticDepth, initialise
 from striate.train.engine import all_heads
@@ -40,12 +41,11 @@ def prepare_network(module: nn.Module, recipe: Recipe, data: DataSet) -> None:
 def _note_ending(module: nn.Module, shape: tuple[int, int, int]) -> None:
     """A network whose outputs are no logits trains, but what it says of itself is worth little."""
     try:
-        advice = anatomy(module, shape).advice
+        told = bounded_outputs(trace(module, shape))
     except UsageError:  # what can't be followed is not judged
         return
-    for said in advice:
-        if said.rule == "logits":
-            warnings.warn(Note(said.text), stacklevel=3)
+    if told:
+        warnings.warn(Note(told), stacklevel=3)
 
 
 def set_drop_path(module: nn.Module, last: float) -> None:
