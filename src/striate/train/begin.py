@@ -21,7 +21,10 @@ EPS = 5e-4  # added to the variance of patches, in units of standardised pixels:
 
 
 def prepare_network(module: nn.Module, recipe: Recipe, data: DataSet) -> None:
-    """Apply `init`, `drop_path` and `whiten`; raises UsageError where they, `grow` or `aux_weight` don't suit it."""
+    """Apply `init`, `drop_path` and `whiten`; raises UsageError where they, `grow` or `aux_weight` don't suit it.
+
+    A network whose outputs are no logits is noted in a warning.
+    """
     if recipe.init is not None:
         initialise(module, recipe.init)
     if recipe.drop_path is not None:
