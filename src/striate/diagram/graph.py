@@ -293,7 +293,7 @@ class _Tracer(TorchFunctionMode):
             if write.covers(t):
                 node = write.node
             elif write.touches(t):
-                node = self.add("write", (node, write.node), t, {"part": write.shape}, fresh=False)
+                node = self.add("write", (node, write.node), t, fresh=False)
         self.made(t, node)
         return node
 

@@ -16,10 +16,6 @@ class Write:
     version: int
     place: Place
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.place[1]
-
     def covers(self, t: Tensor) -> bool:
         """`t` is the tensor that was written, or the same values under another name."""
         return self.place == _place(t)
