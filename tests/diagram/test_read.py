@@ -135,26 +135,6 @@ def test_paths_that_cross_are_refused() -> None:
         to_text(Crossing(), (3, 4, 4))
 
 
-class Reuse(nn.Module):
-    """One layer called twice, one never called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.unused = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(2, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.relu(self.conv(x)))
-
-
-def test_a_layer_called_twice_is_written_twice() -> None:
-    net = Reuse()
-    assert to_text(net, (3, 4, 4)) == "INPUT(4, 4, 3) => CONV(3) => RELU => CONV(3)"
-    assert [t.data_ptr() for t in weights(net, (3, 4, 4))] == 2 * [
-        net.conv.weight.data_ptr(),
-        net.conv.bias.data_ptr(),
-    ]
-
-
 def test_branches_within_branches() -> None:
     inner = layers.Add(nn.Conv2d(3, 3, 1), nn.Identity())
     net = layers.Concat(nn.Sequential(nn.ReLU(), inner, nn.Tanh()), nn.Identity(), nn.Sigmoid())

@@ -78,6 +78,28 @@ def test_deep_chains_become_loops() -> None:
     assert len(source.split("\n")) < 30
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        "{ SKIP + SKIP }",
+        "{ SKIP | SKIP } => RELU",
+        "TANH => { SKIP + SKIP + SKIP } => TANH",
+        "CONV(2) => { [CONV]*0 + SKIP } => BN",
+        "{ SKIP | { SKIP + SKIP } | RELU }",
+        "{ { SKIP + SKIP } + CONV(2) => SIGMOID } => RELU",
+        "{ RELU => { SKIP | SKIP } | SKIP }",
+    ],
+)
+def test_branches_that_do_nothing_have_no_attribute(network: str) -> None:
+    net = build(f"INPUT(4,4,2) => {network}").eval()
+    namespace: dict[str, type[torch.nn.Module]] = {}
+    exec(to_python(net), namespace)
+    copy = namespace["Net"]().eval()
+    copy.load_state_dict(dict(zip(copy.state_dict(), weights(net), strict=True)))
+    x = torch.randn(2, 2, 4, 4)
+    torch.testing.assert_close(copy(x), net(x))
+
+
 def test_helpers_come_along_only_where_they_are_used() -> None:
     source = to_python(build("INPUT(8,8,4) => MAXOUT(2) => CONV(4) => SE(2) => GAP"))
     assert [line for line in source.split("\n") if line.startswith("class ")] == [

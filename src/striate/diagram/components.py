@@ -175,9 +175,9 @@ def _join(merge: Merge, counts: Counter[str]) -> Join:
 
 
 def _branch_names(op: str, branches: list[tuple[Any, ...]]) -> tuple[str, ...]:
-    """`body` beside SKIP, `body` and `shortcut` in a sum of two, else branch1, branch2, ..."""
-    filled = [i for i, branch in enumerate(branches) if branch]
-    if len(filled) == 1:
+    """`body` beside SKIP, `body` and `shortcut` in a sum of two, else branch1, branch2, ...; SKIP has no name."""
+    filled = sum(map(bool, branches))
+    if filled < 2:
         return tuple("body" if branch else "" for branch in branches)
     if op == "+" and len(branches) == 2:
         body = 0 if len(branches[0]) >= len(branches[1]) else 1

@@ -65,11 +65,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Graph:
-    """`nodes[i].id == i`, `nodes[0]` is the input, inputs come before their users; `outputs` are node ids."""
+    """`nodes[i].id == i`, `nodes[0]` is the input, inputs come before their users; `outputs` are node ids.
+
+    `reworked` are the parameters from which the network computes other tensors before they meet the image.
+    """
 
     nodes: tuple[Node, ...]
     layers: tuple[Layer, ...]
     outputs: tuple[int, ...]
+    reworked: frozenset[str] = frozenset()
 
     @functools.cached_property
     def users(self) -> tuple[tuple[int, ...], ...]:
@@ -82,9 +86,13 @@ class Graph:
 
 
 def trace(
-    module: nn.Module, input_shape: tuple[int, ...], batch: int = 1, leaves: tuple[type[nn.Module], ...] = ()
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    batch: int = 1,
+    leaves: tuple[type[nn.Module], ...] = (),
+    training: bool = False,
 ) -> Graph:
-    """The graph of `module` in eval mode for an input `(batch, *input_shape)`; the module stays untouched.
+    """The graph of `module` for an input `(batch, *input_shape)`, in eval mode unless `training`; it stays untouched.
 
     A leaf is a module without children or an instance of `leaves`.
 
@@ -99,7 +107,7 @@ def trace(
             f"input shape {(batch, *input_shape)}: no memory holds {math.prod(input_shape):.2g} values"
         )
     module = uncompiled(module)
-    shadow = meta_copy(module).eval()
+    shadow = meta_copy(module).train(training)
     originals = dict(zip(shadow.modules(), module.modules(), strict=True))
     x = torch.empty((batch, *input_shape), dtype=float_type(shadow), device="meta")
     tracer = _Tracer(shadow, x, leaves)
@@ -118,7 +126,7 @@ def trace(
     if not outputs:
         raise TraceError(f"{type(module).__name__} returns no tensor that depends on its input")
     layers = _layers(tracer, originals)
-    return Graph(tuple(tracer.nodes), layers, outputs)
+    return Graph(tuple(tracer.nodes), layers, outputs, frozenset(tracer.reworked))
 
 
 def _explain(error: Exception, call: "_Call") -> TraceError:
@@ -166,6 +174,7 @@ class _Tracer(TorchFunctionMode):
         ] = {}  # stand-ins on meta of real tensors that the forward pass made for itself
         self.alive: list[Tensor] = []  # a dead tensor's id could be taken by another
         self.names: dict[int, tuple[str, ...]] = {id(p): (name,) for name, p in shadow.named_parameters()}
+        self.reworked: set[str] = set()
         self.stack = [_Call("", shadow, None, tuple(x.shape))]
         self.calls: list[_Call] = []  # every call of a leaf, by number
         for path, module in shadow.named_modules():
@@ -237,6 +246,7 @@ class _Tracer(TorchFunctionMode):
         """Remember which parameters a tensor was made of: a masked kernel, a position table."""
         if params:
             self.alive += results
+            self.reworked |= set(params)
             self.names |= {id(t): params for t in results}
 
     def add(

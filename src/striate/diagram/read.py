@@ -11,6 +11,7 @@ from itertools import groupby
 from torch import Tensor, nn
 
 from striate import layers
+from striate.diagram.faithful import needed, refuse_unfaithful, tensors
 from striate.diagram.flow import Flow, Group, Merge, Node, Step, steps
 from striate.diagram.graph import Graph, Layer, trace
 from striate.diagram.graph import Node as Operation
@@ -25,10 +26,13 @@ MERGES = (layers.Add, layers.Concat)
 
 def read(module: nn.Module, input_shape: Shape | None = None) -> Flow:
     """The flow of `module` for an input (c, h, w); UsageError names the first operation that has no unit."""
-    graph = trace(module, shape_of(module, input_shape), leaves=tuple(MODULES))
+    shape = shape_of(module, input_shape)
+    graph = trace(module, shape, leaves=tuple(MODULES))
     if len(graph.outputs) != 1:
         raise UsageError(f"{type(module).__name__} has {len(graph.outputs)} outputs, a diagram has one")
-    return _grouped(_tidy(_Decomposer(graph).flow(graph.outputs[0], 0)), module)
+    taken_apart = _Decomposer(graph)
+    refuse_unfaithful(module, shape, graph)
+    return _grouped(_tidy(taken_apart.flow(graph.outputs[0], 0)), module)
 
 
 def shape_of(module: nn.Module, input_shape: Shape | None) -> Shape:
@@ -58,23 +62,13 @@ class _Decomposer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.elements: dict[int, _Element] = {}
-        for layer in self.needed():
+        for layer in needed(graph):
             self.add(layer)
         self.share_prefixes()
         self.dominator: dict[int, int] = {0: 0}
         for i in sorted(self.elements):
             self.dominator[i] = self.common(self.elements[i].inputs)
         self.used: set[int] = set()
-
-    def needed(self) -> list[Layer]:
-        """The layers on a path to the output, in order."""
-        wanted = set(self.graph.outputs)
-        found = []
-        for layer in reversed(self.graph.layers):
-            if wanted & {node.id for node in layer.nodes}:
-                found.append(layer)
-                wanted |= {i for node in layer.nodes for i in node.inputs}
-        return found[::-1]
 
     def add(self, layer: Layer) -> None:
         reader = MODULES.get(type(layer.module)) if layer.module else None
@@ -262,5 +256,5 @@ def weights(module: nn.Module, input_shape: Shape | None = None) -> list[Tensor]
     That is the order of the state dict of `build(to_text(module))` and of the class that `to_python` writes.
     """
     modules = dict(module.named_modules())
-    weighted = (s for s in steps(read(module, input_shape)) if UNITS[s.unit].weights(s.x, s.args))
-    return [t for s in weighted for t in modules[s.path].state_dict().values()]
+    weighted = (s.path for s in steps(read(module, input_shape)) if UNITS[s.unit].weights(s.x, s.args))
+    return [t for path in dict.fromkeys(weighted) for t in tensors(modules[path]).values()]

@@ -223,6 +223,6 @@ def _shortest_padding(unit: str, args: Args) -> Any:
     return "same" if alike else args["padding"]
 
 
-def unsayable(what: str, path: str) -> UsageError:
+def unsayable(what: str, path: str, hint: str = "") -> UsageError:
     """The error for an operation that no unit stands for."""
-    return UsageError(f"a diagram has no word for {what} at {path or 'the network itself'}")
+    return UsageError(f"a diagram has no word for {what} at {path or 'the network itself'}", hint)
