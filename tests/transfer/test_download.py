@@ -209,3 +209,7 @@ def test_keras_files_lie_where_keras_keeps_them(monkeypatch):
     monkeypatch.setenv("KERAS_HOME", "/keras")
     row = next(row for row in published("vgg16") if row.layout == "keras")
     assert place(row) == Path("/keras/models/vgg16_weights_tf_dim_ordering_tf_kernels.h5")
+
+
+def test_a_run_is_what_it_is(tmp_path):
+    assert find_weights("resnet50", str(tmp_path)) == tmp_path

@@ -1,7 +1,9 @@
 import pytest
 import torch
+import torchvision.models as tv
 
 from striate import zoo
+from striate.transfer import load_timm, load_torchvision, load_weights
 from striate.transfer.names import choose
 from striate.transfer.torchvision import FAMILIES
 
@@ -36,3 +38,38 @@ def test_names(name):
     with torch.device("meta"):
         _, names = choose(zoo.build(name), FAMILIES, "torchvision")
     assert {ours: names[ours] for ours in NAMES[name]} == NAMES[name]
+
+
+def as_published(state):
+    """The names that torchvision's DenseNet files carry: `norm.1` was a name in 2017, and nothing was counted."""
+    old = {key.replace("norm1", "norm.1").replace("norm2", "norm.2"): value for key, value in state.items()}
+    old = {key.replace("conv1", "conv.1").replace("conv2", "conv.2"): value for key, value in old.items()}
+    return {key: value for key, value in old.items() if "denselayer" in key and "num_batches" not in key} | {
+        key: value for key, value in state.items() if "denselayer" not in key and "num_batches" not in key
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["densenet121", *(pytest.param(f"densenet{n}", marks=pytest.mark.slow) for n in (161, 169, 201))]
+)
+def test_published_densenets(name, tmp_path):
+    """torchvision itself opens the same file to the same logits."""
+    from torchvision.models import densenet
+
+    torch.manual_seed(0)
+    net = getattr(tv, name)().eval()
+    state = as_published(net.state_dict())
+    assert "features.denseblock1.denselayer1.norm.1.weight" in state
+    torch.save(state, tmp_path / "a.pth")
+
+    class File:
+        def get_state_dict(self, **_):
+            return torch.load(tmp_path / "a.pth")
+
+    densenet._load_state_dict(net, File(), progress=False)
+    found = load_weights(name, tmp_path / "a.pth")
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(found.module.eval()(x), net(x), rtol=1e-4, atol=1e-5)
+    for load in (load_torchvision, load_timm):
+        load(zoo.build(name), state)

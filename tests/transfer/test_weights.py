@@ -15,6 +15,7 @@ from striate import zoo
 from striate.data import Preprocess
 from striate.errors import DataError, UsageError
 from striate.transfer import load_weights
+from striate.transfer.heads import attach
 from striate.transfer.published import imagenet
 
 # Keras reads torch's tensors in a way that NumPy 2 grumbles at
@@ -311,6 +312,37 @@ def test_a_file_of_our_own(tmp_path):
     assert load_weights("lenet5", path, in_chans=3).preprocess.mean == (0.1,) * 3
 
 
+def test_a_run_as_weights(tmp_path):
+    net = zoo.build("lenet5")
+    own(tmp_path / "model.safetensors", net)
+    assert torch.equal(load_weights("lenet5", tmp_path).module.head.fc.weight, net.head.fc.weight)
+    (tmp_path / "runs" / "v2").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"no file of weights at .*runs/v2/model\.safetensors"):
+        load_weights("lenet5", tmp_path / "runs" / "v2")
+
+
+def test_a_run_of_another_network(tmp_path):
+    own(tmp_path / "model.safetensors", zoo.build("lenet5"))
+    with pytest.raises(UsageError, match="holds no weights of resnet8; they fit lenet5") as caught:
+        load_weights("resnet8", tmp_path)
+    assert caught.value.hint == "--model lenet5"
+    drawn = {"kind": "diagram", "name": "mine", "text": "INPUT => FC"}
+    own(tmp_path / "model.safetensors", {"fc1.weight": torch.ones(10, 2)}, origin=drawn)
+    with pytest.raises(UsageError, match="holds no weights of resnet8: its network is diagram 'mine'"):
+        load_weights("resnet8", tmp_path)
+
+
+def test_a_run_with_a_head_of_its_own_gives_its_base(tmp_path):
+    net = zoo.build("resnet8")
+    spec = {"kind": "mlp", "hidden": 7}
+    origin = {"kind": "zoo", "name": "resnet8", "head": spec}
+    own(tmp_path / "model.safetensors", attach(net, spec, 10), origin=origin)
+    found = load_weights("resnet8", tmp_path)
+    assert torch.equal(found.module.stem.conv1.weight, net.stem.conv1.weight)
+    assert found.notes == (f"{tmp_path / 'model.safetensors'}: its mlp head was left out",)
+    assert found.classes is None
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -349,8 +381,18 @@ def test_a_dense_first_layer_keeps_its_channels(tmp_path):
 
 
 def test_weights_of_another_network(squeezenet):
-    with pytest.raises(UsageError, match=r"these torchvision weights do not fit: 12 missing \(features\.5"):
+    with pytest.raises(
+        UsageError, match="holds no weights of squeezenet1_0; they fit squeezenet1_1"
+    ) as caught:
         load_weights("squeezenet1_0", squeezenet[1])
+    assert caught.value.hint == "--model squeezenet1_1"
+
+
+def test_weights_of_no_network(squeezenet, tmp_path):
+    state = {key: t for key, t in squeezenet[0].state_dict().items() if "6.exp" not in key}
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(UsageError, match=r"these torchvision weights do not fit: 4 missing \(features\.6"):
+        load_weights("squeezenet1_1", tmp_path / "a.pth")
 
 
 def test_what_is_no_weights_at_all(tmp_path):

@@ -1,5 +1,6 @@
 """Training that starts from trained weights: a head on frozen features first, then the last stages with it."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from striate.transfer.parts import base_and_tail, thaw
 from striate.transfer.weights import Pretrained, load_weights
 from striate.zoo.network import ZooNet, scorer
 
+log = logging.getLogger("striate")
 HEAD_LR = 3e-3  # of AdamW on standardised features
 HEAD_STEPS = 24  # at most about so many an epoch: many features make larger batches
 HIDDEN = 256  # width of the MLP head
@@ -54,7 +56,13 @@ def _weights(recipe: Recipe) -> Pretrained | None:
     if "arguments" in origin:
         raise UsageError(f"the weights decide the arguments of {origin['name']}", f"--model {origin['name']}")
     path = find_weights(recipe.model, recipe.weights, offline=recipe.offline)
-    return load_weights(recipe.model, path, in_chans=recipe.in_chans)
+    return _told(load_weights(recipe.model, path, in_chans=recipe.in_chans))
+
+
+def _told(found: Pretrained) -> Pretrained:
+    for note in found.notes:
+        log.warning(note)
+    return found
 
 
 def pretrained(network: str, weights: str | Path | None = None, offline: bool = False) -> Model:
@@ -63,7 +71,7 @@ def pretrained(network: str, weights: str | Path | None = None, offline: bool = 
     `.predict(files)` labels pictures, `.save(path)` makes a model file that every verb takes.
     """
     path = find_weights(network, None if weights is None else str(weights), offline=offline)
-    found = load_weights(network, path)
+    found = _told(load_weights(network, path))
     module, origin = found.module, {"kind": "zoo", "name": network, "arguments": found.arguments}
     classes = found.classes or tuple(map(str, range(module.num_classes)))
     return Model(module, origin, found.preprocess.shape, module.num_classes, classes, found.preprocess)

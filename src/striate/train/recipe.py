@@ -125,7 +125,7 @@ class Recipe(BaseModel):
     weights: str | None = setting(
         TRANSFER.but(needs={}),
         None,
-        "file of weights to start from (torchvision, timm, Keras, striate), or a published tag",
+        "file of weights (torchvision, timm, Keras, striate), run, or published tag to start from",
     )
     pretrained: bool = setting(
         TRANSFER.but(needs={}), False, "start from the network's published weights, downloaded once"

@@ -20,12 +20,12 @@ HUB = "https://huggingface.co/"
 def find_weights(
     network: str, word: str | None = None, *, offline: bool = False, progress: Progress | None = None
 ) -> Path:
-    """The file that `word` means: a path, or the tag of published weights of `network`; None is its default.
+    """What `word` means: a file, a run's folder, or the tag of published weights of `network`; None is its default.
 
     Published files are downloaded once, to where torch, Keras and timm look for them (TORCH_HOME, KERAS_HOME,
     HF_HOME), and verified at each use. `offline`, or STRIATE_OFFLINE=1, forbids the network.
     """
-    if word is not None and Path(word).is_file():
+    if word is not None and Path(word).exists():
         return Path(word)
     rows = published(network)
     if not rows:
@@ -33,7 +33,7 @@ def find_weights(
             f"no published weights of {network} are known"
             if word is None
             else f"no file of weights at {word}",
-            "give a file: --weights FILE",
+            "give a file or a run: --weights FILE",
         )
     tags = [row.tag for row in rows]
     if word is not None and word not in tags:

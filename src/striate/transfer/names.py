@@ -51,13 +51,20 @@ def choose(
 
     Of several the one with most names in `given`, the peer's layers at hand.
     """
-    ours, blocks, given = layers(module), block_numbers(module), set(given)
+    given = set(given)
+    fits = fitting(module, families, peer)
+    return max(fits.items(), key=lambda fit: len(given.intersection(fit[1].values())))
+
+
+def fitting(module: nn.Module, families: Mapping[str, Rules], peer: str) -> dict[str, dict[str, str]]:
+    """By family the names of all layers of the module; UsageError where no family knows them all."""
+    ours, blocks = layers(module), block_numbers(module)
     by_family = {family: peer_names(ours, blocks, rules) for family, rules in families.items()}
-    fitting = [(family, names) for family, names in by_family.items() if names]
-    if not fitting:
+    fits = {family: names for family, names in by_family.items() if names}
+    if not fits:
         hint = f"known are those of {', '.join(families)}"
         raise UsageError(f"{peer}'s names for this network are not known", hint=hint)
-    return max(fitting, key=lambda fit: len(given.intersection(fit[1].values())))
+    return fits
 
 
 def block_numbers(module: nn.Module) -> dict[str, int]:
@@ -71,12 +78,12 @@ def block_numbers(module: nn.Module) -> dict[str, int]:
 def check(peer: str, missing: Iterable[str], unexpected: Iterable[str], shapes: Iterable[str]) -> None:
     """Raise if anything is on the lists: one line that says how much and names the first few."""
     lists = {"missing": list(missing), "unexpected": list(unexpected), "of another shape": list(shapes)}
-    said = [f"{len(found)} {what} ({_few(found)})" for what, found in lists.items() if found]
+    said = [f"{len(found)} {what} ({few(found)})" for what, found in lists.items() if found]
     if said:
         raise UsageError(f"these {peer} weights do not fit: {'; '.join(said)}")
 
 
-def _few(names: list[str], n: int = 4) -> str:
+def few(names: Sequence[str], n: int = 4) -> str:
     said = [ascii(name)[1:-1][:160] for name in names[:n]]  # a file may name them anything, on many lines too
     return ", ".join(said) + (", ..." if len(names) > n else "")
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from striate.transfer.names import Rules, apply, choose, groups
 from striate.transfer.state import keys, layers_of, load_state
-from striate.transfer.torchvision import AUXILIARY, DENSENET, INCEPTION_V3, RESNET
+from striate.transfer.torchvision import AUXILIARY, DENSENET, INCEPTION_V3, RESNET, today
 
 REPEATS = {"5": "repeat", "6": "repeat_1", "7": "repeat_2"}
 
@@ -153,6 +153,7 @@ CONVOLUTIONS = (  # weights that are dense here, convolutions there: (our name, 
 
 def load_timm(module: nn.Module, state: Mapping[str, Tensor], blank: Collection[str] = ()) -> None:
     """Copy a timm state dict into the same network of ours; heads for training only are optional."""
+    state = today(state)
     _, names = choose(module, FAMILIES, "timm", layers_of(state))
     load_state(module, names, state, "timm", AUXILIARY, blank)
 

@@ -13,18 +13,22 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from striate.errors import DataError, one_line
+from striate.transfer.wrappers import inner
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
-WRAPPED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the state dict
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt")
 PREFIXES = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name
 FLOOR, RATIO = 1 << 16, 100  # bytes, and unpacked over packed: torch packs nothing
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A state dict and the file's own notes; DataError for what is damaged or isn't tensors alone."""
+    """A state dict and the file's own notes; DataError for what is damaged or isn't tensors alone.
+
+    Where a checkpoint holds several state dicts, the note `taken` says which this is.
+    """
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    return unwrapped(_unpickled(path), path), {}
+    content, taken = inner(_unpickled(path), path)
+    return unwrapped(content, path), {"taken": taken} if taken else {}
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -37,10 +41,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint, without the prefixes that wrappers put before its names."""
-    for key in WRAPPED:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    """A state dict, without the prefixes that wrappers put before all its names."""
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{path} holds a {type(content).__name__}, expected a state dict: names and tensors")
     strange = [k for k, v in content.items() if not isinstance(k, str) or not isinstance(v, Tensor)]

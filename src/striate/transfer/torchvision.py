@@ -109,10 +109,17 @@ FAMILIES: dict[str, Rules] = {
     ),
 }
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+PUBLISHED = re.compile(r"(.*\bdenselayer\d+\.(?:norm|conv))\.([12]\..*)")  # names of DenseNet's files
+
+
+def today(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict under the names of today: those of published DenseNets, `denselayer1.norm.1`, are of 2017."""
+    return {PUBLISHED.sub(r"\1\2", key): value for key, value in state.items()}
 
 
 def load_torchvision(module: nn.Module, state: Mapping[str, Tensor], blank: Collection[str] = ()) -> None:
     """Copy a torchvision state dict into the same network of ours; heads for training only are optional."""
+    state = today(state)
     _, names = choose(module, FAMILIES, "torchvision", layers_of(state))
     load_state(module, names, state, "torchvision", AUXILIARY, blank)
 

@@ -1,8 +1,10 @@
 """`load_weights`: a file of weights from elsewhere becomes a network of the zoo, with all that it takes to use it."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,27 +14,21 @@ from torch import Tensor
 from striate import zoo
 from striate.chance import Stream
 from striate.data import Preprocess
-from striate.errors import DataError, UsageError, one_line
+from striate.errors import DataError, StriateError, UsageError, one_line
 from striate.files import check_format
-from striate.transfer import timm, torchvision
 from striate.transfer.adapt import adapt_channels, adapt_preprocess, first_layer
+from striate.transfer.fit import Fit, fit_torch
 from striate.transfer.keras import keras_keys, load_keras
 from striate.transfer.keras_files import SUFFIXES as KERAS_SUFFIXES
-from striate.transfer.keras_files import read_keras
+from striate.transfer.keras_files import KerasLayer, read_keras
 from striate.transfer.keras_order import named
-from striate.transfer.names import choose
-from striate.transfer.published import Layout, blue_first, classes_of, preprocess_of, said_of
-from striate.transfer.state import keys, layers_of, load_own
+from striate.transfer.published import Layout, blue_first, classes_of, preprocess_of
+from striate.transfer.state import load_own
 from striate.transfer.torch_files import SUFFIXES as TORCH_SUFFIXES
 from striate.transfer.torch_files import read_state
 from striate.zoo.network import ZooNet, scorer
 
-Load = Callable[..., None]
-PEERS: dict[Layout, tuple[Any, Load]] = {
-    "torchvision": (torchvision.FAMILIES, torchvision.load_torchvision),
-    "timm": (timm.FAMILIES, timm.load_timm),
-}
-STYLES = {"legacy_senet": "caffe"}  # families that compute otherwise than their peer's other networks
+LIKELY = 6  # networks of about as many parameters that a file of weights is tried on
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Pretrained:
     """A network with weights from elsewhere.
 
     `arguments` is what `zoo.build` was given for the weights to mean the same; `classes` are None where nobody says
-    them or the last layer wasn't kept.
+    them or the last layer wasn't kept; `notes` tell what of the file was taken and what was left.
     """
 
     module: ZooNet
@@ -49,6 +45,7 @@ class Pretrained:
     layout: Layout
     preprocess: Preprocess
     classes: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,28 +56,6 @@ class _Own:
     arguments: dict[str, Any]
     classes: tuple[str, ...]
     preprocess: Preprocess
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """How a file's weights go into a network: the peer's key for each of ours, and who copies them."""
-
-    layout: Layout
-    arguments: dict[str, Any]
-    state: Mapping[str, Any]
-    pairs: dict[str, str]
-    load: Load
-
-    def sizes(self, module: ZooNet) -> tuple[int | None, int]:
-        """Classes and input channels of the file; None classes where it has no last layer."""
-        head = self._shape(f"head.{scorer(module.head)[0]}.weight")
-        first = self._shape(f"{first_layer(module)[0]}.weight")
-        last_axis, first_axis = (-1, -2) if self.layout == "keras" else (0, 1)
-        return head[last_axis] if head else None, first[first_axis] if len(first) == 4 else module.in_chans
-
-    def _shape(self, key: str) -> tuple[int, ...]:
-        value = self.state.get(self.pairs.get(key, key))
-        return () if value is None else tuple(value.shape)
 
 
 def load_weights(
@@ -96,9 +71,7 @@ def load_weights(
     zoo.card(network)  # an unknown name is told first
     if in_chans is not None and in_chans < 1:
         raise UsageError(f"{network}: in_chans must be at least 1, got {in_chans}")
-    if not path.is_file():
-        raise UsageError(f"no file of weights at {path}")
-    found = _native(network, path)
+    found = _loaded(network, _read(path))
     if in_chans not in (None, found.module.in_chans):
         prepare = adapt_preprocess(found.preprocess, in_chans)
         found = replace(found, module=adapt_channels(found, in_chans), preprocess=prepare)
@@ -108,22 +81,70 @@ def load_weights(
     return found
 
 
-def _native(network: str, path: Path) -> Pretrained:
-    """The network exactly as the file has it, in its own classes and channels."""
-    own = None
+@dataclass(frozen=True)
+class _File:
+    """What a file holds: torch's `state` with the file's own `notes`, or Keras' `layers`."""
+
+    path: Path
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    layers: Sequence[KerasLayer] = ()
+
+    @property
+    def values(self) -> int:
+        """How many numbers it holds."""
+        tensors = [t.shape for t in self.state.values()]
+        arrays = [array.shape for layer in self.layers for array in layer.variables.values()]
+        return sum(map(math.prod, (*tensors, *arrays)))
+
+
+def _read(path: Path) -> _File:
+    if path.is_dir():  # a run
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise UsageError(f"no file of weights at {path}")
     if path.suffix in KERAS_SUFFIXES:
-        fit = _fit_keras(network, path)
-    elif path.suffix in TORCH_SUFFIXES:
-        state, notes = read_state(path)
-        own = _own(notes, path)
-        fit = _fit_own(network, state, own, path) if own else _fit_torch(network, state, path)
+        return _File(path, layers=read_keras(path))
+    if path.suffix in TORCH_SUFFIXES:
+        return _File(path, *read_state(path))
+    known = ", ".join((*TORCH_SUFFIXES, *KERAS_SUFFIXES))
+    raise UsageError(
+        f"{path}: weights are read from {known}, not from {path.suffix or 'files without suffix'}"
+    )
+
+
+def _loaded(network: str, file: _File) -> Pretrained:
+    """The network with a file's weights; where they are another network's, UsageError that tells which."""
+    try:
+        return _native(network, file)
+    except UsageError as error:
+        like = _look_alike(network, file)
+        if like is None:
+            raise
+        text = f"{file.path} holds no weights of {network}; they fit {like}"
+        raise UsageError(text, f"--model {like}") from error
+
+
+def _look_alike(network: str, file: _File) -> str | None:
+    """The first network of about as many parameters that the weights fit."""
+    ratio = {card.name: abs(math.log(card.params / max(file.values, 1))) for card in zoo.cards()}
+    for name in sorted(ratio.keys() - {network}, key=lambda name: ratio[name])[:LIKELY]:
+        with suppress(StriateError):
+            _native(name, file)
+            return name
+    return None
+
+
+def _native(network: str, file: _File) -> Pretrained:
+    """The network exactly as the file has it, in its own classes and channels."""
+    path, own = file.path, _own(file.notes, file.path)
+    if file.layers:
+        fit = _fit_keras(network, file)
     else:
-        known = ", ".join((*TORCH_SUFFIXES, *KERAS_SUFFIXES))
-        raise UsageError(
-            f"{path}: weights are read from {known}, not from {path.suffix or 'files without suffix'}"
-        )
+        fit = _fit_own(network, file.state, own, path) if own else fit_torch(network, file.state, path)
     module, classes = _blank(network, fit)
-    fit.load(module, fit.state, () if classes else _scorer_keys(module))
+    missing = [key for key in module.state_dict() if key.startswith(_scorer(module))] if not classes else []
+    fit.load(module, fit.state, missing)
     if not classes:
         with Stream(0).drawing():
             module.reset_head(module.num_classes)
@@ -131,16 +152,17 @@ def _native(network: str, path: Path) -> Pretrained:
         first = first_layer(module)[1]
         first.weight.data = first.weight.data.flip(1)
     if own:
-        names: tuple[str, ...] | None = own.classes
+        names = own.classes if classes else None
         prepare = own.preprocess
     else:
         names = classes_of(network, classes or 0)
         prepare = preprocess_of(network, fit.layout, path, fit.arguments)
         prepare = adapt_preprocess(prepare, module.in_chans)
-    return Pretrained(module, network, fit.arguments, fit.layout, prepare, names)
+    notes = tuple(f"{path}: {note}" for note in (file.notes.get("taken"), *fit.notes) if note)
+    return Pretrained(module, network, fit.arguments, fit.layout, prepare, names, notes)
 
 
-def _blank(network: str, fit: _Fit) -> tuple[ZooNet, int | None]:
+def _blank(network: str, fit: Fit) -> tuple[ZooNet, int | None]:
     """The network without values, of the file's sizes, and its classes: None where the file has no last layer."""
     try:
         with torch.device("meta"):
@@ -152,48 +174,17 @@ def _blank(network: str, fit: _Fit) -> tuple[ZooNet, int | None]:
         raise DataError(f"no {network} can be built with {fit.arguments}: {one_line(error)}"[:300]) from None
 
 
-def _scorer_keys(module: ZooNet) -> tuple[str, ...]:
-    where = f"head.{scorer(module.head)[0]}."
-    return tuple(key for key in module.state_dict() if key.startswith(where))
+def _scorer(module: ZooNet) -> str:
+    """What the keys of the layer that scores the classes begin with."""
+    return f"head.{scorer(module.head)[0]}."
 
 
-def _fit_torch(network: str, state: Mapping[str, Tensor], path: Path) -> _Fit:
-    """The layout whose names explain most of the file; of two with the same names that of who published it."""
-    fits, trouble, said = [], None, said_of(network, path)
-    for layout, (families, load) in PEERS.items():
-        with torch.device("meta"):
-            module = zoo.build(network, **zoo.arguments(network, layout))
-        try:
-            family, names = choose(module, families, layout, layers_of(state))
-        except UsageError as error:
-            trouble = trouble or error
-            continue
-        pairs = keys(module, names)
-        arguments = _arguments(network, layout, family)
-        there = sum(theirs in state for theirs in pairs.values()) / len(pairs)
-        fits.append(
-            ((there, said is not None and said[0] == layout), _Fit(layout, arguments, state, pairs, load))
-        )
-    if not fits:
-        raise trouble or UsageError(f"nobody's weights for {network} are known")
-    return max(fits, key=lambda fit: fit[0])[1]
-
-
-def _arguments(network: str, layout: Layout, family: str) -> dict[str, Any]:
-    """What the network is built with to compute as the peer's of this family; UsageError where nothing would do."""
-    if family == "legacy_senet" and network in timm.UNLIKE:
-        raise UsageError(
-            f"timm's legacy_{network} has a ReLU before each gate and {network} none: these weights don't fit"
-        )
-    return zoo.arguments(network, STYLES.get(family, layout))
-
-
-def _fit_keras(network: str, path: Path) -> _Fit:
+def _fit_keras(network: str, file: _File) -> Fit:
     arguments = zoo.arguments(network, "keras")
     with torch.device("meta"):
         module = zoo.build(network, **arguments)
-    state = named(read_keras(path), module, network)
-    return _Fit("keras", arguments, state, keras_keys(module)[1], load_keras)
+    state = named(file.layers, module, network)
+    return Fit("keras", arguments, state, keras_keys(module)[1], load_keras)
 
 
 def _own(notes: Mapping[str, str], path: Path) -> _Own | None:
@@ -212,8 +203,15 @@ def _own(notes: Mapping[str, str], path: Path) -> _Own | None:
         ) from None
 
 
-def _fit_own(network: str, state: Mapping[str, Tensor], own: _Own, path: Path) -> _Fit:
-    origin = own.origin
-    if origin.get("kind") != "zoo" or origin.get("name") != network or "head" in origin:
-        raise UsageError(f"{path} holds another network than {network}", f"it says: {origin}"[:200])
-    return _Fit("striate", own.arguments, state, {key: key for key in state}, load_own)
+def _fit_own(network: str, state: Mapping[str, Tensor], own: _Own, path: Path) -> Fit:
+    origin, notes = own.origin, list[str]()
+    if origin.get("kind") != "zoo" or origin.get("name") != network:
+        raise UsageError(
+            f"{path} holds no weights of {network}: its network is {origin.get('kind')} {origin.get('name')!r}"
+        )
+    if "head" in origin:
+        with torch.device("meta"):
+            head = _scorer(cast(ZooNet, zoo.build(network)))
+        state = {key: value for key, value in state.items() if not key.startswith(head)}
+        notes.append(f"its {origin['head'].get('kind')} head was left out")
+    return Fit("striate", own.arguments, state, {key: key for key in state}, load_own, tuple(notes))
