@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from striate.diagram import DiagramError, Network, build, parse, to_python, to_svg, to_text, weights
+from striate.diagram.flow import Flow, Group, steps
 from striate.diagram.plan import plan
+from striate.diagram.read import read
+from striate.diagram.units import UNITS
 
 KEEPING = [
     *(
@@ -44,6 +47,7 @@ KEEPING = [
         "DWCONV",
         "DWCONV(5, bias=false)",
     ),
+    *("{ SKIP + SKIP }", "{ SKIP + RELU + SKIP }", "[BN => RELU]*0"),
 ]
 MOVING = [
     *("CONV", "CONV({c})", "CONV({c}, 1)", "CONV({c}, 1x3)", "CONV({c}, 5, bias=false)", "CONV({c}, dilation=2)"),
@@ -165,6 +169,38 @@ def test_text_to_module_and_back_as_text_and_as_source(text: str) -> None:
 @given(diagrams().filter(fits))
 def test_many_round_trips(text: str) -> None:
     round_trip(text)
+
+
+def check_planned(text: str) -> None:
+    """The plan's parameters and shapes are those of the modules that it becomes, as a trace of them finds."""
+    planned, net = plan(parse(text)), build(text)
+    assert planned.parameters == sum(p.numel() for p in net.parameters())
+    assert planned.input_shape == net.input_shape
+    assert planned.num_classes == net.num_classes
+    with torch.no_grad():
+        assert net.eval()(torch.zeros(1, *net.input_shape)).shape == (1, *last_shape(planned.flow))
+    traced = [(step.unit, step.y) for step in steps(read(net)) if UNITS[step.unit].weights(step.x, step.args)]
+    assert traced == [
+        (step.unit, step.y) for step in steps(planned.flow) if UNITS[step.unit].weights(step.x, step.args)
+    ]
+
+
+def last_shape(flow: Flow) -> tuple[int, ...]:
+    last = flow[-1]
+    return last_shape(last.body) if isinstance(last, Group) else last.y
+
+
+@few
+@given(diagrams().filter(fits))
+def test_what_is_planned_is_what_is_built(text: str) -> None:
+    check_planned(text)
+
+
+@pytest.mark.slow
+@settings(few, max_examples=400, derandomize=False)
+@given(diagrams().filter(fits))
+def test_a_great_many_plans(text: str) -> None:
+    check_planned(text)
 
 
 def run(source: str) -> nn.Module:

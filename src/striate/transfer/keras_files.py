@@ -8,6 +8,7 @@ import json
 import math
 import re
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from striate.errors import DataError, one_line
+from striate.errors import DataError, StriateError, one_line
+from striate.transfer.keras_config import ARITHMETIC, MODELS, RANDOM, Described, describe
 from striate.transfer.torch_files import refuse_bombs
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -25,7 +27,8 @@ LAYERS = frozenset(  # all that a network like ours can consist of
         "InputLayer", "Conv2D", "DepthwiseConv2D", "SeparableConv2D", "BatchNormalization", "Dense", "Activation",
         "ReLU", "ReLU6", "Softmax", "Dropout", "SpatialDropout2D", "Flatten", "Reshape", "ZeroPadding2D",
         "Cropping2D", "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Add",
-        "Concatenate", "Multiply", "CustomScaleLayer", "Functional", "Sequential", "Model",
+        "Concatenate", "Multiply", "CustomScaleLayer", *MODELS, *RANDOM, *ARITHMETIC,
+        "Rescaling", "Normalization", "GetItem", "Stack",
     )
 )  # fmt: skip
 VARIABLES = {  # their ranks -> what a layer's variables are called
@@ -55,17 +58,22 @@ class KerasLayer:
 
 def read_keras(path: Path) -> list[KerasLayer]:
     """The layers with weights, in the order that the file gives; DataError for what is damaged or refused."""
+    return read_described(path)[0]
+
+
+def read_described(path: Path) -> tuple[list[KerasLayer], Described]:
+    """The same with what the file says of its network; UsageError where that is too little."""
     try:
         if path.suffix == ".keras":
             return _read_archive(path)
         return _read_h5(path, path)
-    except DataError:
+    except StriateError:
         raise
     except Exception as error:  # bytes that nobody wrote make h5py and zipfile raise anything
         raise DataError(f"{path} is damaged or no Keras file: {one_line(error)}") from None
 
 
-def _read_archive(path: Path) -> list[KerasLayer]:
+def _read_archive(path: Path) -> tuple[list[KerasLayer], Described]:
     with zipfile.ZipFile(path) as archive:
         refuse_bombs(archive, path)
         members = {info.filename: info.file_size for info in archive.infolist()}
@@ -75,28 +83,32 @@ def _read_archive(path: Path) -> list[KerasLayer]:
             )
         if members["config.json"] > TEXT or members["model.weights.h5"] > MOST:
             raise DataError(f"{path} is larger than any network of the zoo: refused")
-        check_config(archive.read("config.json"), path)
-        return _read_h5(io.BytesIO(archive.read("model.weights.h5")), path)
+        config = check_config(archive.read("config.json"), path)
+        return _read_h5(io.BytesIO(archive.read("model.weights.h5")), path, config)
 
 
-def _read_h5(source: "Path | io.BytesIO", path: Path) -> list[KerasLayer]:
+def _read_h5(
+    source: "Path | io.BytesIO", path: Path, config: Any = None
+) -> tuple[list[KerasLayer], Described]:
     import h5py
 
     with h5py.File(source, "r") as f:
         if "model_config" in f.attrs:
-            check_config(f.attrs["model_config"], path)
+            config = check_config(f.attrs["model_config"], path)
         found = _legacy(_Walk(path), f) if _is_legacy(f) else _saved(_Walk(path), f)
         if not found:
             holds = ", ".join(map(repr, f)) or "nothing"
             raise DataError(f"{path} holds no layers with weights; it holds {holds}"[:300])
-        return found
+        groups = f["layers"] if "layers" in f else f.get("model_weights", f)
+        return found, describe(config, tuple(re.sub(r"_\d+$", "", name) for name in groups), path)
 
 
-def check_config(text: str | bytes, path: Path) -> None:
-    """DataError that names the first layer which isn't in the table, whatever the configuration says of it."""
+def check_config(text: str | bytes, path: Path) -> Any:
+    """The configuration; DataError that names the first layer which isn't in the table, whatever is said of it."""
     if len(text) > TEXT:
         raise DataError(f"{path}: a configuration of {len(text):,} bytes: refused")
-    for layer in _layers(json.loads(text)):
+    config = json.loads(text)
+    for layer in _layers(config):
         kind = layer.get("class_name")
         if not isinstance(kind, str) or kind not in LAYERS:
             name = layer["config"].get("name") if isinstance(layer.get("config"), dict) else None
@@ -104,6 +116,7 @@ def check_config(text: str | bytes, path: Path) -> None:
                 f"{path}: layer {name!r} is a {kind!r}: refused",
                 "convolutional classifiers of known layers are read, and no code by name",
             )
+    return config
 
 
 def _layers(model: Any) -> Iterator[dict[str, Any]]:
@@ -163,15 +176,20 @@ def _legacy(walk: _Walk, f: Any) -> list[KerasLayer]:
     layers: list[KerasLayer] = []
     for name in _texts(root, "layer_names"):
         group = walk.get(root, name)
-        arrays = [walk.array(walk.get(group, key)) for key in _texts(group, "weight_names")]
-        if arrays:
-            layers.append(KerasLayer(name, None, len(layers), _named(arrays, name, walk.path)))
+        inside: dict[str, list[np.ndarray]] = defaultdict(list)
+        for key in _texts(group, "weight_names"):
+            inside[key.rpartition("/")[0]].append(walk.array(walk.get(group, key)))
+        for path, arrays in inside.items():
+            one = (
+                name if len(inside) == 1 else path.rpartition("/")[2]
+            )  # of a network inside, its layers' names
+            layers.append(KerasLayer(one, None, len(layers), _named(arrays, one, walk.path)))
     return layers
 
 
 def _saved(walk: _Walk, f: Any) -> list[KerasLayer]:
     """Keras 3: `layers/conv2d_3/vars/0`, numbered for each class of layers; newer files also name the layer."""
-    layers: list[KerasLayer] = []
+    layers: list[tuple[Any, KerasLayer]] = []
     for path, group in _groups(walk, f, "", set()):
         where = path.rpartition("/")[2]
         kind, number = re.fullmatch(r"(.*?)(?:_(\d+))?", where).groups()  # type: ignore[union-attr]
@@ -185,8 +203,11 @@ def _saved(walk: _Walk, f: Any) -> list[KerasLayer]:
             raise DataError(f"{walk.path}: layer {where!r} is none of {', '.join(KINDS)}")
         name = variables.attrs.get("name")
         named = _named(arrays, where, walk.path)
-        layers.append(KerasLayer(None if name is None else str(name), kind, int(number or 0), named))
-    return sorted(layers, key=lambda layer: (KINDS.index(layer.kind or ""), layer.number))
+        layer = KerasLayer(None if name is None else str(name), kind, int(number or 0), named)
+        layers.append(
+            ((KINDS.index(kind), -path.count("/"), layer.number), layer)
+        )  # those of a network inside first
+    return [layer for _, layer in sorted(layers, key=lambda found: found[0])]
 
 
 def _groups(walk: _Walk, group: Any, path: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:

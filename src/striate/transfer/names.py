@@ -84,6 +84,7 @@ def check(peer: str, missing: Iterable[str], unexpected: Iterable[str], shapes: 
 
 
 def few(names: Sequence[str], n: int = 4) -> str:
+    """The first `n`, on one line whatever they are."""
     said = [ascii(name)[1:-1][:160] for name in names[:n]]  # a file may name them anything, on many lines too
     return ", ".join(said) + (", ..." if len(names) > n else "")
 

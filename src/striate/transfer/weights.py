@@ -19,8 +19,11 @@ from striate.files import check_format
 from striate.transfer.adapt import adapt_channels, adapt_preprocess, first_layer
 from striate.transfer.fit import Fit, fit_torch
 from striate.transfer.keras import keras_keys, load_keras
+from striate.transfer.keras_config import Described
 from striate.transfer.keras_files import SUFFIXES as KERAS_SUFFIXES
-from striate.transfer.keras_files import KerasLayer, read_keras
+from striate.transfer.keras_files import KerasLayer, read_described
+from striate.transfer.keras_heads import with_own_head
+from striate.transfer.keras_layout import renumbered
 from striate.transfer.keras_order import named
 from striate.transfer.published import Layout, blue_first, classes_of, preprocess_of
 from striate.transfer.state import load_own
@@ -89,6 +92,7 @@ class _File:
     state: Mapping[str, Tensor] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     layers: Sequence[KerasLayer] = ()
+    described: Described = field(default_factory=Described)
 
     @property
     def values(self) -> int:
@@ -104,7 +108,8 @@ def _read(path: Path) -> _File:
     if not path.is_file():
         raise UsageError(f"no file of weights at {path}")
     if path.suffix in KERAS_SUFFIXES:
-        return _File(path, layers=read_keras(path))
+        layers, described = read_described(path)
+        return _File(path, layers=layers, described=described)
     if path.suffix in TORCH_SUFFIXES:
         return _File(path, *read_state(path))
     known = ", ".join((*TORCH_SUFFIXES, *KERAS_SUFFIXES))
@@ -148,7 +153,8 @@ def _native(network: str, file: _File) -> Pretrained:
     if not classes:
         with Stream(0).drawing():
             module.reset_head(module.num_classes)
-    if blue_first(network, fit.layout):
+    pixels = file.described.pixels
+    if pixels.blue_first if pixels else blue_first(network, fit.layout):
         first = first_layer(module)[1]
         first.weight.data = first.weight.data.flip(1)
     if own:
@@ -157,6 +163,10 @@ def _native(network: str, file: _File) -> Pretrained:
     else:
         names = classes_of(network, classes or 0)
         prepare = preprocess_of(network, fit.layout, path, fit.arguments)
+        if file.described.size:
+            prepare = replace(prepare, size=file.described.size)
+        if pixels:
+            prepare = replace(prepare, channels=len(pixels.mean), mean=pixels.mean, std=pixels.std)
         prepare = adapt_preprocess(prepare, module.in_chans)
     notes = tuple(f"{path}: {note}" for note in (file.notes.get("taken"), *fit.notes) if note)
     return Pretrained(module, network, fit.arguments, fit.layout, prepare, names, notes)
@@ -182,9 +192,13 @@ def _scorer(module: ZooNet) -> str:
 def _fit_keras(network: str, file: _File) -> Fit:
     arguments = zoo.arguments(network, "keras")
     with torch.device("meta"):
-        module = zoo.build(network, **arguments)
-    state = named(file.layers, module, network)
-    return Fit("keras", arguments, state, keras_keys(module)[1], load_keras)
+        module = cast(ZooNet, zoo.build(network, **arguments))
+    pairs = keras_keys(module)[1]
+    key = f"{_scorer(module)}weight"
+    last, width = pairs[key].partition("/")[0], math.prod(module.state_dict()[key].shape[1:])
+    state = renumbered(named(file.layers, module, network))
+    state, notes = with_own_head(state, pairs.values(), last, width, file.described)
+    return Fit("keras", arguments, state, pairs, load_keras, notes)
 
 
 def _own(notes: Mapping[str, str], path: Path) -> _Own | None:
