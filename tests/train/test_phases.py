@@ -69,6 +69,14 @@ def test_published_weights_are_a_model_at_once(shared_data, tmp_path):
     assert again.origin["arguments"] == {"padding": "same", "bn_eps": 1e-3}
 
 
+def test_a_run_is_where_another_starts_and_what_it_leaves_out_is_told(shapes, weights, tmp_path, caplog):
+    first = run(shapes, weights, tmp_path / "first", freeze="features", head="mlp", head_epochs=1)
+    second = run(shapes, str(first.folder), tmp_path / "second", freeze="features", head_epochs=1)
+    before, after = (values(done.model().module, "stages") for done in (first, second))
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert caplog.messages == [f"{first.folder / 'model.safetensors'}: its mlp head was left out"]
+
+
 def test_curves_and_words_of_both_phases(shapes, weights, tmp_path):
     from striate.train.report import curves, phases_told, write_report
 

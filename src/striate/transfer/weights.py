@@ -16,6 +16,7 @@ from striate.chance import Stream
 from striate.data import Preprocess
 from striate.errors import DataError, StriateError, UsageError, one_line
 from striate.files import check_format
+from striate.transfer import keras, timm, torchvision
 from striate.transfer.adapt import adapt_channels, adapt_preprocess, first_layer
 from striate.transfer.fit import Fit, fit_torch
 from striate.transfer.keras import keras_keys, load_keras
@@ -31,7 +32,8 @@ from striate.transfer.torch_files import SUFFIXES as TORCH_SUFFIXES
 from striate.transfer.torch_files import read_state
 from striate.zoo.network import ZooNet, scorer
 
-LIKELY = 6  # networks of about as many parameters that a file of weights is tried on
+NAMED = {*torchvision.FAMILIES, *timm.FAMILIES, *keras.FAMILIES}  # families of the zoo that others have too
+LIKELY = 8  # of them, of about as many parameters, on which a file of weights is tried
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,12 @@ def _loaded(network: str, file: _File) -> Pretrained:
 
 
 def _look_alike(network: str, file: _File) -> str | None:
-    """The first network of about as many parameters that the weights fit."""
-    ratio = {card.name: abs(math.log(card.params / max(file.values, 1))) for card in zoo.cards()}
+    """The network that a file of ours names, else the first of about as many parameters that the weights fit."""
+    own = _own(file.notes, file.path)
+    known = [
+        card for card in zoo.cards() if (own.origin.get("name") == card.name if own else card.family in NAMED)
+    ]
+    ratio = {card.name: abs(math.log(card.params / max(file.values, 1))) for card in known}
     for name in sorted(ratio.keys() - {network}, key=lambda name: ratio[name])[:LIKELY]:
         with suppress(StriateError):
             _native(name, file)
