@@ -136,6 +136,31 @@ def test_a_backbone_with_a_head_of_its_own_gets_a_fresh_one(net, tmp_path):
     assert found.notes[0].endswith("2 beside 'backbone.' left out (head.weight, head.bias)")
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_one_dense_layer_where_the_scoring_layer_was(name, tmp_path):
+    """As one puts it there to train on other classes."""
+    net = getattr(tv, name)(num_classes=3)
+    if name == "resnet18":
+        net.fc = nn.Sequential(nn.Dropout(0.2), nn.Linear(512, 3))
+    else:
+        net.classifier = nn.Linear(1280, 3)
+        net.forward = lambda x: net.classifier(net.features(x).mean((2, 3)))
+    torch.save(net.state_dict(), tmp_path / "a.pth")
+    found, x = load_weights(name, tmp_path / "a.pth"), torch.randn(2, 3, 64, 64)
+    assert (found.module.num_classes, found.notes) == (3, ())
+    with torch.no_grad():
+        torch.testing.assert_close(found.module.eval()(x), net.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+def test_another_head_is_left_out_and_told(tmp_path):
+    net = tv.resnet18()
+    net.fc = nn.Sequential(nn.Linear(512, 9), nn.ReLU(), nn.Linear(9, 3))
+    torch.save(net.state_dict(), tmp_path / "a.pth")
+    found = load_weights("resnet18", tmp_path / "a.pth")
+    assert "the head was left out (fc.0.weight, fc.0.bias, fc.2.weight, fc.2.bias)" in found.notes[0]
+    assert found.classes is None
+
+
 def test_prefixes_of_another_network_stay_in_the_message(tmp_path):
     torch.save({"model.a": torch.ones(1), "model.b": torch.ones(1)}, tmp_path / "a.pt")
     with pytest.raises(UsageError, match=r"2 unexpected \(model\.a, model\.b\)"):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from striate import zoo
 from striate.errors import UsageError
 from striate.transfer import timm, torchvision
 from striate.transfer.adapt import first_layer
-from striate.transfer.names import choose, fitting
+from striate.transfer.names import choose, few, fitting
 from striate.transfer.published import Layout, said_of
 from striate.transfer.state import COUNTER, keys, layers_of
 from striate.transfer.wrappers import unprefixed
@@ -55,7 +55,7 @@ def fit_torch(network: str, state: Mapping[str, Tensor], path: Path) -> Fit:
     state = torchvision.today(state)
     for layout, (families, load) in PEERS.items():
         with torch.device("meta"):
-            module = zoo.build(network, **zoo.arguments(network, layout))
+            module = cast(ZooNet, zoo.build(network, **zoo.arguments(network, layout)))
         try:
             theirs = fitting(module, families, layout)
         except UsageError as error:
@@ -64,16 +64,34 @@ def fit_torch(network: str, state: Mapping[str, Tensor], path: Path) -> Fit:
         bare, notes = unprefixed(state, _under_their_names(module, theirs.values()), path)
         family, names = choose(module, families, layout, layers_of(bare))
         pairs = keys(module, names)
+        bare, told = _with_own_head(bare, pairs, module)
         arguments = _arguments(network, layout, family)
         there = sum(key in bare for key in pairs.values()) / len(pairs)
-        fit = Fit(layout, arguments, bare, pairs, load, notes)
+        fit = Fit(layout, arguments, bare, pairs, load, (*notes, *told))
         fits.append(((there, said is not None and said[0] == layout), fit))
     if not fits:
         raise trouble or UsageError(f"nobody's weights for {network} are known")
     return max(fits, key=lambda fit: fit[0])[1]
 
 
-def _under_their_names(module: Any, families: Iterable[Mapping[str, str]]) -> dict[str, Tensor]:
+def _with_own_head(
+    state: dict[str, Tensor], pairs: Mapping[str, str], module: ZooNet
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The state with the one dense layer where the scoring layer was (`fc.1`) under its name, or without any there."""
+    ours = f"head.{scorer(module.head)[0]}.weight"
+    layer = pairs[ours].rpartition(".")[0]
+    root = f"{layer.partition('.')[0]}."
+    own = {key: value for key, value in state.items() if key.startswith(root) and key not in pairs.values()}
+    if not own or pairs[ours] in state:
+        return state, ()
+    base = {key: value for key, value in state.items() if key not in own}
+    shapes = [tuple(value.shape[1:]) for value in own.values() if value.ndim > 1]
+    if len({key.rpartition(".")[0] for key in own}) == 1 and shapes == [module.state_dict()[ours].shape[1:]]:
+        return base | {f"{layer}.{key.rpartition('.')[2]}": value for key, value in own.items()}, ()
+    return base, (f"the head was left out ({few(list(own))})",)
+
+
+def _under_their_names(module: ZooNet, families: Iterable[Mapping[str, str]]) -> dict[str, Tensor]:
     """Our tensors under every name that the peer's families give them, but for counters, which old files lack."""
     ours = module.state_dict()
     pairs = [pair for names in families for pair in keys(module, names).items()]
