@@ -135,6 +135,7 @@ HEADS = {
     "a flattened map": [layers.Flatten(), layers.Dense(3)],
     "a maximum": [layers.GlobalMaxPooling2D(), layers.Dense(3)],
     "a maximum that is flattened": [layers.MaxPooling2D(2), layers.Flatten(), layers.Dense(3)],
+    "features that are bent": mean_and(layers.Activation("tanh"), layers.Dense(3)),
     "a norm": mean_and(layers.BatchNormalization(), layers.Dense(3)),
 }  # fmt: skip
 
@@ -180,4 +181,11 @@ def test_a_network_of_caffes_that_was_fed_red_first(pixels, tmp_path):
 def test_pixels_that_no_mean_and_spread_describe(layer, tmp_path):
     row(mean_and(layers.Dense(3)), [layer]).save(tmp_path / "a.keras")
     with pytest.raises(DataError, match="what its first layers do to pixels is no mean and no spread"):
+        load_weights("mobilenet_v2", tmp_path / "a.keras")
+
+
+@pytest.mark.parametrize("inside", [layers.Rescaling(2.0), lambda x: x * 2.0, lambda x: x - 0.5])
+def test_arithmetic_inside_the_network_is_refused(inside, tmp_path):
+    flat(mean_and(inside, layers.Dense(3))).save(tmp_path / "a.keras")
+    with pytest.raises(DataError, match=r"layer '\w+' is a '\w+' inside the network: refused"):
         load_weights("mobilenet_v2", tmp_path / "a.keras")

@@ -17,7 +17,8 @@ RANDOM = frozenset(("RandomFlip", "RandomRotation", "RandomZoom", "RandomTransla
                     "RandomBrightness", "GaussianNoise", "GaussianDropout"))  # fmt: skip
 ARITHMETIC = frozenset(
     ("TrueDivide", "Divide", "Subtract", "Add", "Multiply")
-)  # with a number; else they merge branches
+)  # the last two may merge branches
+PIXELS = frozenset(("Rescaling", "Normalization", "GetItem", "Stack", "TrueDivide", "Divide", "Subtract"))
 MODELS = ("Functional", "Sequential", "Model")
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "BatchNormalization")
 NEUTRAL = RANDOM | {  # between the last layer with weights and a head of one dense layer: what our networks do as well
@@ -62,9 +63,7 @@ def describe(config: Any, groups: tuple[str, ...], path: Path) -> Described:
     found = list(_leaves(config))
     h, w, c = _input(found)
     size = (h, w) if h and w else None
-    dense = [layer["config"] for layer in found if layer["class_name"] == "Dense"]
-    activation = str(dense[-1].get("activation", "linear")) if dense else "linear"
-    return Described(size, _pixels(found, c or 3, path), _is_plain(found), activation)
+    return Described(size, _pixels(found, c or 3, path), _is_plain(found), _activation(found))
 
 
 def _leaves(model: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -84,9 +83,23 @@ def _input(found: list[Mapping[str, Any]]) -> tuple[int | None, int | None, int 
 
 def _is_plain(found: list[Mapping[str, Any]]) -> bool:
     """Whether nothing but a mean lies between the last map and one dense layer."""
-    kinds = [layer["class_name"] for layer in found]
-    last = max((i for i, kind in enumerate(kinds) if kind in WEIGHTED), default=-1)
-    return [kind for kind in kinds[last + 1 :] if kind not in NEUTRAL] in ([], ["Dense"])
+    last = max((i for i, layer in enumerate(found) if layer["class_name"] in WEIGHTED), default=-1)
+    kinds = [layer["class_name"] for layer in found[last + 1 :]]
+    dense = kinds.index("Dense") if "Dense" in kinds else len(kinds)
+    bent = [layer["config"].get("activation") for layer in found[last + 1 : last + 1 + dense]]
+    plain = [kind for kind in kinds if kind not in NEUTRAL] in ([], ["Dense"])
+    return plain and all(name in (None, "linear", "relu", "relu6") for name in bent)
+
+
+def _activation(found: list[Mapping[str, Any]]) -> str:
+    """The last one, of the dense layer that scores the classes or after it."""
+    for layer in reversed(found):
+        name = layer["class_name"].lower()
+        if name in ("relu", "relu6", "softmax"):
+            return name
+        if name in ("dense", "activation"):
+            return str(layer["config"].get("activation", "linear"))
+    return "linear"
 
 
 # --- what is done to pixels -----------------------------------------------------------------------
@@ -98,10 +111,10 @@ def _pixels(found: list[Mapping[str, Any]], c: int, path: Path) -> Pixels | None
         np.arange(c),
         np.ones(c),
         np.zeros(c),
-    )  # channel i is scale[i] * x[source[i]] + offset[i]
+    )  # y[i] = scale[i] * x[source[i]] + offset[i]
     picked: list[int] = []
     done = False
-    for layer in found:
+    for i, layer in enumerate(found):
         kind = layer["class_name"]
         if kind == "InputLayer" or kind in RANDOM:
             continue
@@ -112,6 +125,7 @@ def _pixels(found: list[Mapping[str, Any]], c: int, path: Path) -> Pixels | None
         elif (factors := _factors(layer)) is not None:
             scale, offset = scale * factors[0], offset * factors[0] + factors[1]
         else:
+            _refuse_arithmetic(found[i:], path)
             break
         done = True
     if not done:
@@ -121,6 +135,16 @@ def _pixels(found: list[Mapping[str, Any]], c: int, path: Path) -> Pixels | None
     back = np.argsort(source)
     mean, std = (0.0 - offset / scale / 255)[back], (1 / scale / 255)[back]
     return Pixels(tuple(map(float, mean)), tuple(map(float, std)), tuple(map(int, source)))
+
+
+def _refuse_arithmetic(inside: list[Mapping[str, Any]], path: Path) -> None:
+    """DataError for what is right where pictures come in but part of no network here."""
+    for layer in inside:
+        kind = layer["class_name"]
+        if kind in PIXELS or _factors(layer) is not None:
+            raise DataError(
+                f"{path}: layer {layer['config'].get('name')!r} is a {kind!r} inside the network: refused"
+            )
 
 
 def _factors(layer: Mapping[str, Any]) -> tuple[Any, Any] | None:

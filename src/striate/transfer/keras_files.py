@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from striate.errors import DataError, StriateError, one_line
-from striate.transfer.keras_config import ARITHMETIC, MODELS, RANDOM, Described, describe
+from striate.transfer.keras_config import ARITHMETIC, MODELS, PIXELS, RANDOM, Described, describe
 from striate.transfer.torch_files import refuse_bombs
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -28,7 +28,7 @@ LAYERS = frozenset(  # all that a network like ours can consist of
         "ReLU", "ReLU6", "Softmax", "Dropout", "SpatialDropout2D", "Flatten", "Reshape", "ZeroPadding2D",
         "Cropping2D", "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Add",
         "Concatenate", "Multiply", "CustomScaleLayer", *MODELS, *RANDOM, *ARITHMETIC,
-        "Rescaling", "Normalization", "GetItem", "Stack",
+        *PIXELS,
     )
 )  # fmt: skip
 VARIABLES = {  # their ranks -> what a layer's variables are called
