@@ -179,15 +179,11 @@ def check_planned(text: str) -> None:
     assert planned.num_classes == net.num_classes
     with torch.no_grad():
         assert net.eval()(torch.zeros(1, *net.input_shape)).shape == (1, *last_shape(planned.flow))
-    traced = [(step.unit, step.y) for step in steps(read(net)) if UNITS[step.unit].weights(step.x, step.args)]
-    assert traced == [
-        (step.unit, step.y) for step in steps(planned.flow) if UNITS[step.unit].weights(step.x, step.args)
-    ]
-
-
-def last_shape(flow: Flow) -> tuple[int, ...]:
-    last = flow[-1]
-    return last_shape(last.body) if isinstance(last, Group) else last.y
+    traced, meant = (
+        [step.y for step in steps(flow) if UNITS[step.unit].weights(step.x, step.args)]
+        for flow in (read(net), planned.flow)
+    )
+    assert traced == meant
 
 
 @few
