@@ -4,15 +4,16 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from striate.errors import UsageError
-from striate.train import Run, recipe, train
+from striate.train import Run, recipe, resume, train
 from striate.train.metrics import Evaluation
-from striate.train.report import confusions, curves, findings, interval, matrix, write_report
+from striate.train.report import SPLITS, confusions, curves, findings, interval, matrix, write_report
 
 EVIL = ("<img src=x onerror=alert(1)>", "\"&'{{ 7*7 }}")
 NET = "INPUT(8,8,1) => CONV(6,3) => RELU => POOL => FC"
@@ -135,6 +136,46 @@ def test_a_run_that_has_not_ended_has_no_story_yet(run: Run, tmp_path: Path) -> 
     (tmp_path / "run" / "summary.json").unlink()
     with pytest.raises(UsageError, match="run is not finished"):
         write_report(Run.open(tmp_path / "run"))
+
+
+def separable(path: Path, test: int, k: int = 2, several: bool = False) -> str:
+    """Grey planes, one brightness a class, in a file: what any network tells apart."""
+
+    def part(n: int) -> tuple[np.ndarray, np.ndarray]:
+        y = np.arange(n) % k
+        x = np.broadcast_to((250 // (k - 1) * y)[:, None, None], (n, 8, 8)).astype(np.uint8)
+        return x, np.insert(np.eye(k, dtype=np.uint8)[y], 0, 1, axis=1) if several else y
+
+    splits = {"train": part(80), "test": part(test)} if test else {"train": part(80)}
+    np.savez(
+        path, **{f"{axis}_{name}": pair[i] for name, pair in splits.items() for i, axis in enumerate("xy")}
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "settings"),
+    [
+        ({"test": 20}, {}),
+        ({"test": 1}, {}),
+        ({"test": 0}, {"split": (1.0, 0.0, 0.0)}),
+        ({"test": 20}, {"model": "INPUT(8,8,1) => FC"}),
+        ({"test": 20, "k": 3, "several": True}, {"epochs": 12}),
+        ({"test": 20}, {"loss": "binary-cross-entropy", "split": (0.8, 0.0, 0.2)}),
+    ],
+    ids=["test", "one test image", "training images alone", "dense", "several labels", "one logit"],
+)
+def test_a_network_without_a_mistake_is_told_as_any_other(
+    data: dict[str, Any], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    given = {"model": NET, "epochs": 6, "lr": 0.03, "batch_size": 16, **settings}
+    run = train(recipe({"data": separable(tmp_path / "planes.npz", **data), **given}), tmp_path / "run")
+    split = "test" if data["test"] else "train"
+    evaluation = run.evaluate(split=split)
+    assert evaluation.mistakes() == []
+    assert evaluation.to_json()["accuracy"] == 1
+    assert f"None: every {SPLITS[split]} image is right." in Page(write_report(run).read_text("utf-8")).text
+    assert resume(run.folder, epochs=given["epochs"] + 1).summary["epochs"] == given["epochs"] + 1
 
 
 def evaluation_of(labels: list[int], predicted: list[int], k: int = 3) -> Evaluation:

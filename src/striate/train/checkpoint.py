@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import torch
@@ -29,6 +29,7 @@ from striate.train.engine import Engine
 from striate.train.losses import to_probabilities
 from striate.transfer.torch_files import without_prefixes
 
+T = TypeVar("T")
 STATE = "striate-state 1"  # the format of a saved state, as its metadata states it
 
 
@@ -94,7 +95,7 @@ class Model:
         return {"labels": list(said), "label": "|".join(said), "probability": least}
 
 
-def batched(items: Iterable[str], n: int) -> Iterator[tuple[str, ...]]:
+def batched(items: Iterable[T], n: int) -> Iterator[tuple[T, ...]]:
     """Tuples of up to n items in order."""
     left = iter(items)
     while batch := tuple(islice(left, n)):

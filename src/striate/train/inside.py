@@ -18,7 +18,7 @@ from striate.explain.filters import feature_panels, features
 from striate.explain.pages import spread
 from striate.explain.picture import Pixels, heat_scale, overlay, to_pixels
 from striate.train.charts import Line, line_chart, picture
-from striate.train.checkpoint import Model
+from striate.train.checkpoint import Model, batched
 from striate.train.metrics import Evaluation, Mistake
 
 SHOWN_CLASSES = 10  # of stage maps
@@ -50,17 +50,12 @@ def _unless_refused(make: Callable[[], Any], otherwise: Any) -> Any:
 
 def heats(model: Model, images: Images, evaluation: Evaluation, mistakes: Sequence[Mistake]) -> list[str]:
     """For each mistake the Grad-CAM map of what the network said, over the image."""
-    pixels = images.read([m.index for m in mistakes]) if mistakes else torch.empty(0)
-    said = evaluation.predictions[[m.index for m in mistakes]]
     found = []
-    for part, classes in zip(pixels.split(BATCH), torch.from_numpy(said).split(BATCH), strict=True):
-        heat = (
-            attribute(model.module, model.preprocess.normalise(part), "grad-cam", classes)
-            .heat.float()
-            .cpu()
-            .numpy()
-        )
-        found += [_over(p, h) for p, h in zip(part.numpy(), heat, strict=True)]
+    for rows in batched((m.index for m in mistakes), BATCH):
+        pixels, said = images.read(rows), torch.from_numpy(evaluation.predictions[list(rows)])
+        shown = attribute(model.module, model.preprocess.normalise(pixels), "grad-cam", said)
+        heat = shown.heat.float().cpu().numpy()
+        found += [_over(p, h) for p, h in zip(pixels.numpy(), heat, strict=True)]
     return found
 
 
