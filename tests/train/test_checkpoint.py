@@ -140,6 +140,47 @@ def test_shared_empty_and_half_tensors_come_back(model, tmp_path):
         assert again.module.state_dict()[key].dtype == value.dtype
 
 
+class Inner(nn.Module):
+    """A network that keeps all of itself under one name."""
+
+    def __init__(self, name: str, num_classes: int = 3) -> None:
+        super().__init__()
+        self.add_module(name, nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes)))
+
+    def forward(self, x):
+        return next(self.children())(x)
+
+
+def under_module(num_classes: int = 3) -> nn.Module:
+    return Inner("module", num_classes)
+
+
+def under_orig_mod(num_classes: int = 3) -> nn.Module:
+    return Inner("_orig_mod", num_classes)
+
+
+@pytest.mark.parametrize("factory", [under_module, under_orig_mod])
+@pytest.mark.parametrize("wrapped", ["", "module.", "_orig_mod."])
+def test_names_are_unwrapped_only_as_far_as_the_network_wants(model, tmp_path, factory, wrapped):
+    origin = {"kind": "factory", "name": f"{__name__}:{factory.__name__}"}
+    one = Model(factory(), origin, (1, 8, 8), 3, model.classes, model.preprocess)
+    path = one.save(tmp_path / "m.safetensors")
+    with safe_open(path, "pt") as f:
+        metadata = f.metadata()
+    save_file({wrapped + key: value for key, value in load_file(path).items()}, path, metadata)
+    back = checkpoint.load(path, origin["name"])
+    assert back.module.state_dict().keys() == one.module.state_dict().keys()
+    for key, value in one.module.state_dict().items():
+        assert torch.equal(back.module.state_dict()[key], value)
+
+
+def test_a_wrapped_network_of_which_a_layer_is_missing_is_told_of_that_layer_alone():
+    state = dict(under_module().state_dict())
+    bias = state.popitem()[0]
+    with pytest.raises(DataError, match=rf"m: weights of another network: missing {bias} \(3,\)$"):
+        checkpoint.load_weights(under_module(), state, "m")
+
+
 def test_another_format_is_refused_with_both_versions(model, tmp_path):
     path = model.save(tmp_path / "m.safetensors")
     save_file(load_file(path), path, {"format": "striate 99", "model": "{}"})

@@ -36,6 +36,7 @@ class Canary:
         {"model": STATE},
         {"model_state_dict": STATE, "loss": 0.5},
         {f"module.{k}": v for k, v in STATE.items()},
+        {f"_orig_mod.module.{k}": v for k, v in STATE.items()},
         {"state_dict": {f"module._orig_mod.{k}": v for k, v in STATE.items()}},
     ],
 )

@@ -27,7 +27,7 @@ from striate.errors import DataError, StriateError, UsageError, one_line
 from striate.files import MODEL, check_format, write_whole
 from striate.train.engine import Engine
 from striate.train.losses import to_probabilities
-from striate.transfer.torch_files import without_prefixes
+from striate.transfer.torch_files import unwrapping
 
 T = TypeVar("T")
 STATE = "striate-state 1"  # the format of a saved state, as its metadata states it
@@ -161,9 +161,9 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str) -> N
 
 
 def _same_shapes(module: nn.Module, tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
-    """The tensors under the module's own names."""
-    tensors = without_prefixes(tensors)
+    """The tensors under the module's own names, which may begin as those of a wrapped module do."""
     wanted = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+    tensors = max(unwrapping(tensors), key=lambda named: len(named.keys() & wanted.keys()))
     found = {k: tuple(v.shape) for k, v in tensors.items()}
     faults = [f"missing {k} {wanted[k]}" for k in wanted.keys() - found.keys()]
     faults += [f"unknown {k} {found[k]}" for k in found.keys() - wanted.keys()]

@@ -4,7 +4,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,16 @@ def unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
 
 def without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under the names that they had before the module was wrapped."""
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return dict(state)
+    *_, bare = unwrapping(state)
+    return bare
+
+
+def unwrapping(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors as they are, then with one wrapper's prefix less each time, while all names share one."""
+    yield dict(state)
+    while prefix := next((p for p in PREFIXES if state and all(key.startswith(p) for key in state)), ""):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+        yield dict(state)
 
 
 def _whole(value: Tensor) -> bool:
