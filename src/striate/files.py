@@ -6,16 +6,37 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from striate.errors import DataError
 
 MODEL = "striate 1"  # the format of a model file, as its metadata states it
 
 
+T = TypeVar("T")
+
+
 def check_format(path: Path, found: str, known: str = MODEL) -> None:
     """Raises DataError for a file of another version of the format `known`."""
     if found != known:
         raise DataError(f"{path} has format {found!r}; this version reads {known!r}", "update striate")
+
+
+def parse(kind: type[T], text: str | bytes, where: str, hint: str = "") -> T:
+    """JSON as the type `kind` describes it; raises DataError that names the first field at fault, after `where`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    cause = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    cause = "missing" if first["type"] == "missing" else cause
+    got = (
+        "" if first["type"] in ("json_invalid", "missing", "value_error") else f", got {first['input']!r:.60}"
+    )
+    raise DataError(": ".join(filter(None, (where, field, cause))) + got, hint)
 
 
 def sha256(path: Path) -> str:

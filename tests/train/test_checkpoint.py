@@ -29,6 +29,14 @@ def model():
     )
 
 
+def restate(path, **facts):
+    """Let a model file say something else of its network."""
+    with safe_open(path, "pt") as f:
+        metadata = f.metadata()
+    said = json.dumps(json.loads(metadata["model"]) | facts)
+    save_file(load_file(path), path, metadata | {"model": said})
+
+
 def test_what_is_saved_comes_back(model, tmp_path):
     back = checkpoint.load(model.save(tmp_path / "m.safetensors"))
     assert (back.classes, back.preprocess, back.metrics) == (model.classes, model.preprocess, model.metrics)
@@ -106,14 +114,14 @@ def test_hostile_headers_are_refused(tmp_path, content):
         ("classes", 3),
         ("preprocess", {"size": [8, 8], "colour": "red"}),
         ("preprocess", {"size": "big"}),
+        ("preprocess", None),
+        ("metrics", ["accuracy"]),
+        ("several", "no"),
     ],
 )
 def test_a_file_that_lies_about_its_network_is_refused_in_one_line(model, tmp_path, fact, value):
     path = model.save(tmp_path / "m.safetensors")
-    with safe_open(path, "pt") as f:
-        metadata = f.metadata()
-    lie = json.dumps(json.loads(metadata["model"]) | {fact: value})
-    save_file(load_file(path), path, metadata | {"model": lie})
+    restate(path, **{fact: value})
     with pytest.raises(StriateError) as caught:
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
@@ -138,6 +146,51 @@ def test_shared_empty_and_half_tensors_come_back(model, tmp_path):
     for key, value in one.module.state_dict().items():
         assert torch.equal(again.module.state_dict()[key], value)
         assert again.module.state_dict()[key].dtype == value.dtype
+
+
+PREPARE = {"size": [8, 8], "channels": 1, "mean": [0.4], "std": [0.2]}
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"classes": ["a", "b"]}, "classes: 2 names for 3 outputs"),
+        ({"classes": "abc"}, "classes: expected a valid array, got 'abc'"),
+        ({"classes": ["a", None, "b"]}, "classes.1: expected a valid string, got None"),
+        ({"classes": ["a", 1, "b"]}, "classes.1: expected a valid string, got 1"),
+        ({"classes": ["a", "b", "a"]}, "classes: 'a' is named twice"),
+        ({"outputs": True, "classes": ["a"]}, "outputs: expected a valid integer, got True"),
+        ({"preprocess": PREPARE | {"size": [8, 9]}}, "preprocess: gives images of 1x8x9, and the network takes 1x8x8"),
+        ({"preprocess": PREPARE | {"size": [True, 8]}}, r"preprocess: size \(True, 8\): expected numbers"),
+        ({"preprocess": PREPARE | {"size": [8.0, 8]}}, r"preprocess: image size \(8\.0, 8\)"),
+        ({"preprocess": PREPARE | {"mean": [float("nan")]}}, r"preprocess: mean \(nan,\): expected numbers"),
+        ({"preprocess": PREPARE | {"std": [float("inf")]}}, r"preprocess: std \(inf,\): expected numbers"),
+        ({"preprocess": PREPARE | {"std": [1e-300]}}, r"preprocess: std \(1e-300,\): must be positive"),
+        ({"preprocess": PREPARE | {"mean": "0.4"}}, "preprocess: mean '0.4': expected numbers"),
+        ({"preprocess": PREPARE | {"channels": True}}, "preprocess: True image channels"),
+        ({"preprocess": PREPARE | {"crop_pct": False}}, r"preprocess: crop_pct \(False,\): expected numbers"),
+        ({"preprocess": PREPARE | {"resize": ["crop"]}}, "preprocess: unknown resize"),
+    ],
+)  # fmt: skip
+def test_classes_and_preprocessing_of_a_file_are_checked(model, tmp_path, facts, says):
+    path = model.save(tmp_path / "m.safetensors")
+    restate(path, **facts)
+    with pytest.raises(
+        DataError, match=f"m.safetensors is damaged: what it says of its network is wrong: {says}"
+    ):
+        checkpoint.load(path)
+
+
+def test_what_could_not_be_read_again_is_not_saved(model, tmp_path):
+    model.classes = ("a", "a", "b")
+    with pytest.raises(UsageError, match="the model: classes: 'a' is named twice"):
+        model.save(tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_may_be_text(model, tmp_path):
+    path = str(tmp_path / "m.safetensors")
+    assert checkpoint.load(model.save(path)).classes == model.classes
 
 
 class Inner(nn.Module):
@@ -213,8 +266,7 @@ def test_weights_of_another_network_are_listed(model, tmp_path):
 
 def test_code_named_by_a_file_is_not_imported(model, tmp_path):
     path = model.save(tmp_path / "m.safetensors")
-    facts = {"origin": {"kind": "factory", "name": "antigravity:fly"}, "input_shape": [1, 8, 8], "outputs": 3}
-    save_file(load_file(path), path, {"format": "striate 1", "model": json.dumps({**facts, "classes": []})})
+    restate(path, origin={"kind": "factory", "name": "antigravity:fly"})
     with pytest.raises(UsageError, match="built by code of yours"):
         checkpoint.load(path)
 

@@ -289,6 +289,8 @@ def own(path, net, format="striate 1", **facts):
     """A model file of ours, with what is to be changed in its notes; None leaves a fact out."""
     usual = {
         "origin": {"kind": "zoo", "name": "lenet5"},
+        "input_shape": (1, 32, 32),
+        "outputs": 10,
         "classes": list("0123456789"),
         "preprocess": Preprocess((32, 32), channels=1, mean=(0.1,), std=(0.3,)).to_dict(),
     }
@@ -347,9 +349,9 @@ def test_a_run_with_a_head_of_its_own_gives_its_base(tmp_path):
     ("change", "says"),
     [
         ({"format": "striate 2"}, r"has format 'striate 2'; this version reads 'striate 1'"),
-        ({"origin": None}, r"is damaged: what it says of its network can't be read \('origin'\)"),
-        ({"classes": None}, r"is damaged: what it says of its network can't be read \('classes'\)"),
-        ({"preprocess": None}, r"is damaged: what it says of its network can't be read \('preprocess'\)"),
+        ({"origin": None}, r"is damaged: what it says of its network is wrong: origin: missing"),
+        ({"classes": None}, r"is damaged: what it says of its network is wrong: classes: missing"),
+        ({"preprocess": None}, r"is damaged: what it says of its network is wrong: preprocess: missing"),
         ({"preprocess": {}}, "is damaged"),
         ({"origin": 3}, "is damaged"),
         (

@@ -4,7 +4,7 @@ Stored with every run, so that a file is never resized one way in training and a
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from striate.errors import DataError, UsageError, nearest
 
 RESIZE = ("squash", "crop", "pad")
 INTERPOLATION = ("bilinear", "bicubic")
+FAR = 1e18  # the root of the largest float32
 TIE = 0.501  # rounds halves up whatever the last bits say, so that an exported file in float32 cuts the same way
 
 
@@ -48,28 +49,29 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.resize not in RESIZE:
             raise UsageError(
-                f"unknown resize {self.resize!r}", nearest(self.resize, RESIZE) or f"one of {RESIZE}"
+                f"unknown resize {self.resize!r}", nearest(str(self.resize), RESIZE) or f"one of {RESIZE}"
             )
         if self.interpolation not in INTERPOLATION:
             raise UsageError(f"interpolation {self.interpolation!r}: one of {', '.join(INTERPOLATION)}")
-        if self.channels not in (1, 3):
+        if self.channels not in (1, 3) or type(self.channels) is not int:
             raise UsageError(f"{self.channels} image channels: only 1 (grey) or 3 (RGB) can be read")
-        if len(self.size) != 2 or not all(1 <= s <= 1 << 14 for s in self.size):
+        sides = _numbers("size", self.size)
+        if len(sides) != 2 or not all(isinstance(s, int | np.integer) and 1 <= s <= 1 << 14 for s in sides):
             raise UsageError(f"image size {self.size}: (height, width) of 1 to 16384 pixels is expected")
-        if not 0 < self.crop_pct <= 1:
+        if not 0 < _numbers("crop_pct", (self.crop_pct,))[0] <= 1:
             raise UsageError(f"crop_pct {self.crop_pct}: expected over 0, up to 1")
         if len(self.white) != 2 or not (
             self.white[0] in (0, *range(255, 65536)) and self.white[1] in (0, 1, 255)
         ):
             raise UsageError(f"white {self.white}: expected an integer of 255 to 65535, and 1 or 255; or 0")
         for name in ("mean", "std"):
-            value = tuple(float(v) for v in getattr(self, name))
+            value = tuple(float(v) for v in _numbers(name, getattr(self, name)))
             if len(value) == 3 and self.channels == 1 and len(set(value)) == 1:
                 value = value[:1]
             if len(value) != self.channels:
                 raise UsageError(f"{name} has {len(value)} values for {self.channels} channels")
             object.__setattr__(self, name, value)
-        if min(self.std) <= 0:
+        if min(self.std) < 1 / FAR:
             raise UsageError(f"std {self.std}: must be positive")
 
     @property
@@ -113,11 +115,26 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Preprocess":
+        """The inverse of `to_dict`; raises UsageError for what is no preprocessing."""
         known = cls.__dataclass_fields__
+        if not isinstance(fields, Mapping):
+            raise UsageError(f"expected {', '.join(known)}, got {fields!r:.60}")
         if unknown := sorted(set(fields) - set(known)):
             raise UsageError(f"unknown preprocessing field {unknown[0]!r}", nearest(unknown[0], known))
+        if "size" not in fields:
+            raise UsageError("size is missing")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
         return cls(**plain)
+
+
+def _numbers(name: str, values: Any) -> Sequence[Any]:
+    """What holds numbers and nothing else, none of them so far out that float32 can't divide by another."""
+    if not isinstance(values, tuple | list) or not all(
+        isinstance(v, int | float | np.number) and not isinstance(v, bool) and -FAR <= v <= FAR
+        for v in values
+    ):
+        raise UsageError(f"{name} {values!r}: expected numbers")
+    return values
 
 
 def fit(

@@ -1,5 +1,6 @@
 """`striate.load(path)`: a trained network that answers for anything that holds pictures."""
 
+import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.data.facts import Labelling
 from striate.data.preprocess import Preprocess
 from striate.data.source import Pixels
 from striate.errors import DataError, StriateError, UsageError, one_line
+from striate.files import parse
 from striate.ship import engines
 from striate.ship.engines import Answers, Probabilities, cores
 from striate.ship.extra import needs
@@ -208,9 +211,9 @@ def _facts(path: Path, engine: str) -> tuple[str, Mapping[str, Any]]:
 def _exported(path: Path, engine: str, batch_size: int) -> Predictor:
     name, facts = _facts(path, engine)
     try:
+        said = parse(Labelling, json.dumps(facts), f"{path} is damaged")
         answers = engines.of_file(path, facts["preprocess"])
-        preprocess = Preprocess.from_dict(facts["preprocess"])
-        return Predictor(facts["classes"], preprocess, answers, name, batch_size, facts["several"], path)
+        return Predictor(said.classes, said.preprocess, answers, name, batch_size, said.several, path)
     except StriateError:
         raise
     except Exception as error:  # each runtime has its own for a graph that it can't take

@@ -4,7 +4,6 @@ No pickle is written or read.
 """
 
 import json
-import operator
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,9 @@ import striate
 from striate import plan
 from striate.chance import Stream
 from striate.data import Preprocess
+from striate.data.facts import Facts
 from striate.errors import DataError, StriateError, UsageError, one_line
-from striate.files import MODEL, check_format, write_whole
+from striate.files import MODEL, check_format, parse, write_whole
 from striate.train.engine import Engine
 from striate.train.losses import to_probabilities
 from striate.transfer.torch_files import unwrapping
@@ -46,8 +46,8 @@ class Model:
     metrics: dict[str, float] = field(default_factory=dict)
     several: bool = False  # labels an image
 
-    def save(self, path: Path) -> Path:
-        """Write the model file, whole or not at all."""
+    def save(self, path: Path | str) -> Path:
+        """Write the model file, whole or not at all; raises UsageError where it couldn't be read again."""
         facts = {
             "origin": self.origin,
             "input_shape": self.input_shape,
@@ -57,9 +57,14 @@ class Model:
             "metrics": self.metrics,
             "several": self.several,
         }
-        metadata = {"format": MODEL, "striate": striate.__version__, "model": json.dumps(facts)}
+        said = json.dumps(facts)
+        try:
+            parse(Facts, said, "the model")
+        except DataError as error:
+            raise UsageError(str(error), "mend it before it is saved") from None
+        metadata = {"format": MODEL, "striate": striate.__version__, "model": said}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.module.state_dict().items()}
-        return _write(path, save(tensors, metadata))
+        return _write(Path(path), save(tensors, metadata))
 
     def engine(self, device: str = "auto", precision: str = "auto") -> Engine:
         """The fast path of this network, fed with its own preprocessing."""
@@ -113,7 +118,7 @@ def load(path: Path | str, factory: str | None = None) -> Model:
         raise UsageError(f"no model file at {path}")
     metadata, tensors = _read(path)
     try:
-        return _model(json.loads(metadata["model"]), tensors, factory, path)
+        return _model(_facts(metadata, path), tensors, factory, path)
     except StriateError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
@@ -124,26 +129,31 @@ def load(path: Path | str, factory: str | None = None) -> Model:
         ) from None
 
 
-def _model(facts: dict[str, Any], tensors: dict[str, Tensor], factory: str | None, path: Path) -> Model:
-    shape, outputs = tuple(facts["input_shape"]), operator.index(facts["outputs"])
+def _facts(metadata: dict[str, str], path: Path) -> Facts:
+    where = f"{path} is damaged: what it says of its network is wrong"
+    return parse(Facts, metadata.get("model", ""), where, "train again, or take an earlier file")
+
+
+def _model(facts: Facts, tensors: dict[str, Tensor], factory: str | None, path: Path) -> Model:
+    shape, outputs = facts.input_shape, facts.outputs
     if factory:
         with Stream(0).drawing():  # what is drawn now is overwritten
             module = plan.plan(factory).build(shape, outputs).module
     else:
         with torch.device("meta"):  # nothing as large as a file may claim is made, and no weights are drawn
-            module = plan.from_origin(facts["origin"]).build(shape, outputs).module
+            module = plan.from_origin(dict(facts.origin)).build(shape, outputs).module
         _same_shapes(module, tensors, str(path))
         module.to_empty(device="cpu")
     load_weights(module, tensors, str(path))
     return Model(
         module,
-        facts["origin"],
+        dict(facts.origin),
         shape,
         outputs,
-        tuple(facts["classes"]),
-        Preprocess.from_dict(facts["preprocess"]),
-        facts["metrics"],
-        facts.get("several", False),
+        facts.classes,
+        facts.preprocess,
+        facts.metrics,
+        facts.several,
     )
 
 
@@ -181,8 +191,7 @@ def weights(path: Path) -> dict[str, Tensor]:
 
 def stored_metrics(path: Path) -> dict[str, float]:
     """What a model file says of its epoch."""
-    found: dict[str, float] = json.loads(_read(path)[0]["model"])["metrics"]
-    return found
+    return _facts(_read(path)[0], path).metrics
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

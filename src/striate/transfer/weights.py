@@ -1,6 +1,5 @@
 """`load_weights`: a file of weights from elsewhere becomes a network of the zoo, with all that it takes to use it."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,8 +13,9 @@ from torch import Tensor
 from striate import zoo
 from striate.chance import Stream
 from striate.data import Preprocess
+from striate.data.facts import Facts
 from striate.errors import DataError, StriateError, UsageError, one_line
-from striate.files import check_format
+from striate.files import check_format, parse
 from striate.transfer import keras, timm, torchvision
 from striate.transfer.adapt import adapt_channels, adapt_preprocess, first_layer
 from striate.transfer.fit import Fit, fit_torch
@@ -51,16 +51,6 @@ class Pretrained:
     preprocess: Preprocess
     classes: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Own:
-    """What a model file of ours says of its network."""
-
-    origin: dict[str, Any]
-    arguments: dict[str, Any]
-    classes: tuple[str, ...]
-    preprocess: Preprocess
 
 
 def load_weights(
@@ -207,24 +197,19 @@ def _fit_keras(network: str, file: _File) -> Fit:
     return Fit("keras", arguments, state, pairs, load_keras, notes)
 
 
-def _own(notes: Mapping[str, str], path: Path) -> _Own | None:
+def _own(notes: Mapping[str, str], path: Path) -> Facts | None:
     """What the notes in a file say if striate wrote it; DataError for another format or damaged notes."""
     kind = notes.get("format", "")
     if not kind.startswith("striate "):
         return None
     check_format(path, kind)
-    try:
-        facts = json.loads(notes["model"])
-        origin, prepare = dict(facts["origin"]), Preprocess.from_dict(facts["preprocess"])
-        return _Own(origin, dict(origin.get("arguments", {})), tuple(facts["classes"]), prepare)
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise DataError(
-            f"{path} is damaged: what it says of its network can't be read ({one_line(error)})"
-        ) from None
+    where = f"{path} is damaged: what it says of its network is wrong"
+    return parse(Facts, notes.get("model", ""), where, "take another file")
 
 
-def _fit_own(network: str, state: Mapping[str, Tensor], own: _Own, path: Path) -> Fit:
+def _fit_own(network: str, state: Mapping[str, Tensor], own: Facts, path: Path) -> Fit:
     origin, notes = own.origin, list[str]()
+    arguments = origin.get("arguments", {})
     if origin.get("kind") != "zoo" or origin.get("name") != network:
         raise UsageError(
             f"{path} holds no weights of {network}: its network is {origin.get('kind')} {origin.get('name')!r}"
@@ -234,4 +219,4 @@ def _fit_own(network: str, state: Mapping[str, Tensor], own: _Own, path: Path) -
             head = _scorer(cast(ZooNet, zoo.build(network)))
         state = {key: value for key, value in state.items() if not key.startswith(head)}
         notes.append(f"its {origin['head'].get('kind')} head was left out")
-    return Fit("striate", own.arguments, state, {key: key for key in state}, load_own, tuple(notes))
+    return Fit("striate", arguments, state, {key: key for key in state}, load_own, tuple(notes))
