@@ -25,7 +25,7 @@ def model():
     net.module(torch.rand(5, 1, 8, 8))  # moves the batch norm statistics off their start
     preprocess = Preprocess(size=(8, 8), channels=1, mean=(0.4,), std=(0.2,))
     return Model(
-        net.module.eval(), net.origin, (1, 8, 8), 3, ("a", "b", "ç"), preprocess, {"val_accuracy": 0.5}
+        net.module.eval(), net.origin, (1, 8, 8), 3, ("a", "b", "ç\udcff"), preprocess, {"val_accuracy": 0.5}
     )
 
 
@@ -155,7 +155,7 @@ PREPARE = {"size": [8, 8], "channels": 1, "mean": [0.4], "std": [0.2]}
     ("facts", "says"),
     [
         ({"classes": ["a", "b"]}, "classes: 2 names for 3 outputs"),
-        ({"classes": "abc"}, "classes: expected a valid array, got 'abc'"),
+        ({"classes": "abc"}, "classes: expected a valid tuple, got 'abc'"),
         ({"classes": ["a", None, "b"]}, "classes.1: expected a valid string, got None"),
         ({"classes": ["a", 1, "b"]}, "classes.1: expected a valid string, got 1"),
         ({"classes": ["a", "b", "a"]}, "classes: 'a' is named twice"),

@@ -8,6 +8,7 @@ import pytest
 from striate.explain import attribute
 from striate.train import inside, recipe, train
 from striate.train.metrics import Evaluation
+from striate.train.records import read_health
 
 NET = "INPUT(8,8,1) => CONV(6,3) => RELU => POOL => CONV(6,3) => RELU => FC"
 
@@ -78,15 +79,15 @@ def test_an_evaluation_without_a_class_shows_the_others(run):
 
 
 def test_health_is_read_from_the_run(run, tmp_path):
-    looks = inside.read_health(run.folder)
+    looks = read_health(run.folder)
     assert [look["epoch"] for look in looks] == [1, 2]
     svg = inside.gradients_by_layer(looks)
     assert 'class="training"' in svg
     assert 'class="validation"' in svg
     assert f"layer, from the image on 1: {looks[-1]['gradients'][0]['rms']:.2g}" in svg
-    assert inside.read_health(tmp_path) == []
+    assert read_health(tmp_path) == []
     (tmp_path / "health.jsonl").write_text(json.dumps(looks[0]) + "\n")
-    assert 'class="validation"' in inside.gradients_by_layer(inside.read_health(tmp_path))
+    assert 'class="validation"' in inside.gradients_by_layer(read_health(tmp_path))
 
 
 def test_histograms_on_one_scale():
@@ -101,7 +102,7 @@ def test_histograms_on_one_scale():
 
 
 def test_the_weights_of_every_layer_are_shown(run):
-    looks = inside.read_health(run.folder)
+    looks = read_health(run.folder)
     shown = inside.weights_over_time(looks)
     assert [w["layer"] for w in shown] == [w["layer"] for w in looks[0]["weights"]]
     assert shown[0]["low"] == min(look["weights"][0]["low"] for look in looks)

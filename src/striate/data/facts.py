@@ -15,7 +15,8 @@ from typing_extensions import TypedDict
 
 from striate.data.preprocess import Preprocess
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=1 << 31)]
+LISTED = Field(strict=False)  # JSON has no tuples
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -29,7 +30,7 @@ class Labelling(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    classes: Annotated[tuple[str, ...], AfterValidator(_distinct)]
+    classes: Annotated[tuple[str, ...], LISTED, AfterValidator(_distinct)]
     preprocess: Annotated[InstanceOf[Preprocess], BeforeValidator(Preprocess.from_dict)]
     several: bool = False
 
@@ -50,9 +51,9 @@ class Facts(Labelling):
     """All that a model file says; `input_shape` is (c, h, w)."""
 
     origin: Origin
-    input_shape: tuple[Count, Count, Count]
+    input_shape: Annotated[tuple[Count, Count, Count], LISTED]
     outputs: Count
-    metrics: dict[str, int | float] = {}
+    metrics: dict[str, float] = {}
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

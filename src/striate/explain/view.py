@@ -131,8 +131,9 @@ def _names(files: Sequence[Path]) -> list[str]:
     return names
 
 
-def save(view: View, folder: Path, name: str, npz: bool = False) -> dict[str, Any]:
+def save(view: View, folder: Path | str, name: str, npz: bool = False) -> dict[str, Any]:
     """Write `name`.png, and `name`.npz if asked for; returns the view's facts with the paths."""
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,6 +4,7 @@ No pickle is written or read.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -213,7 +214,7 @@ def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
     folder.mkdir(exist_ok=True)
     before = states(folder)
     data = save(tensors, {"format": STATE, "facts": json.dumps(facts)})
-    number = int(before[-1].name.split("-")[0]) + 1 if before else 1
+    number = int(before[-1].name[:6]) + 1 if before else 1
     for old in before[:-2]:  # left by a process that died between its last two lines
         old.unlink()
     path = _write(folder / f"{number:06d}-{crc32(data):08x}.safetensors", data)
@@ -224,7 +225,7 @@ def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
 
 def states(folder: Path) -> list[Path]:
     """The states in `folder`, the oldest first."""
-    return sorted(folder.glob("[0-9]*-*.safetensors"))
+    return sorted(p for p in folder.glob("*.safetensors") if re.fullmatch(r"\d{6}-[0-9a-f]{8}", p.stem))
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -233,14 +234,18 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not found:
         raise UsageError(f"nothing to resume in {folder.parent}", "start a new run")
     path = found[-1]
+    older = f"remove it to go on from {found[-2].name}, the state before it" if len(found) > 1 else ""
     data = path.read_bytes()
-    if f"{crc32(data):08x}" != path.stem.split("-")[1]:
-        older = f"remove it to go on from {found[-2].name}, the state before it" if len(found) > 1 else ""
+    if f"{crc32(data):08x}" != path.stem[7:]:
         raise DataError(f"{path} is damaged: its content is not what was written", older)
-    with safe_open(path, "pt") as f:
-        metadata = f.metadata() or {}
+    try:
+        with safe_open(path, "pt") as f:
+            metadata = f.metadata() or {}
+        tensors = load_bytes(data)
+    except SafetensorError as error:
+        raise DataError(f"{path} is damaged: {one_line(error)}", older) from None
     check_format(path, metadata.get("format", ""), STATE)
-    return load_bytes(data), json.loads(metadata["facts"])
+    return tensors, parse(dict[str, Any], metadata.get("facts", ""), f"{path} is damaged", older)
 
 
 def _write(path: Path, data: bytes) -> Path:

@@ -15,7 +15,11 @@ SUFFIX = {layout: suffixes[0] for layout, suffixes in SUFFIXES.items()}
 
 
 def hand_over(
-    folder: Path | str, layout: str, output: Path | None = None, images: int = 64, data: str | None = None
+    folder: Path | str,
+    layout: str,
+    output: Path | str | None = None,
+    images: int = 64,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Write the run's network in the peer's layout -> {path, max_abs_diff, top1_agreement, n}.
 
@@ -31,7 +35,7 @@ def hand_over(
     network, arguments = str(model.origin["name"]), model.origin.get("arguments", {})
     if layout not in SUFFIX:
         raise UsageError(f"no layout {layout!r}", f"one of {', '.join(SUFFIX)}")
-    path = output or run.folder / f"{layout}{SUFFIX[layout]}"
+    path = Path(output) if output else run.folder / f"{layout}{SUFFIX[layout]}"
     more = {"arguments": arguments, "preprocess": model.preprocess, "classes": model.classes}
     save_weights(cast(ZooNet, model.module), network, layout, path, **more)
     pictures = run.dataset(data)

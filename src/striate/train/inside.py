@@ -1,9 +1,7 @@
 """The pictures of the report that look into the network: heat maps, stage maps, the data as it sees them, health."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,14 +125,6 @@ def calibration_chart(table: Sequence[tuple[float, float, int]]) -> str:
     return line_chart(
         "Calibration", [honest, found], "confidence, %", "share right", lambda y: f"{100 * y:.4g} %"
     )
-
-
-def read_health(folder: Path) -> list[dict[str, Any]]:
-    """What the trainer noted about the layers, a line an epoch; nothing where it didn't."""
-    path = folder / "health.jsonl"
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def gradients_by_layer(looks: Sequence[dict[str, Any]]) -> str:

@@ -158,9 +158,9 @@ def _pull(loop: Loop, alpha: float) -> None:
     loop.optimiser.register_step_pre_hook(pull)
 
 
-def epochs_before(run: Run) -> int:
-    """How many epochs of the run were the head's alone."""
-    return sum(row.get("phase") == 1 for row in run.history)
+def epochs_before(rows: Sequence[Metrics]) -> int:
+    """How many epochs of a run were the head's alone."""
+    return sum(row.get("phase") == 1 for row in rows)
 
 
 def from_scratch(recipe: Recipe, data: DataSet) -> Recipe:

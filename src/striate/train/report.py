@@ -32,8 +32,13 @@ DRAWING_BYTES = 2 << 20
 
 def write_report(run: "Run", data: "DataSet | None" = None) -> Path:
     """Write `report.html` into the folder of a finished run; `data` is its data set, where that is at hand."""
+    go_on = f"go on with `striate train --resume {run.folder}`"
     if not (run.folder / "summary.json").is_file():
-        raise UsageError(f"{run.folder} is not finished", f"go on with `striate train --resume {run.folder}`")
+        raise UsageError(f"{run.folder} is not finished", go_on)
+    told, done = run.summary["epochs"], len(run.history)
+    if told != done:
+        why = f"metrics.csv has {done} epochs, summary.json {told}"
+        raise UsageError(f"{run.folder} is not finished: {why}", go_on)
     from jinja2 import Environment, PackageLoader
 
     from striate.anatomy.render import human_pair
@@ -125,7 +130,8 @@ def _health(run: "Run") -> dict[str, Any]:
     """How the gradient reached the layers, how weights spread, and what the last epoch's activations were like."""
     from markupsafe import Markup
 
-    from striate.train.inside import gradients_by_layer, read_health, weights_over_time
+    from striate.train.inside import gradients_by_layer, weights_over_time
+    from striate.train.records import read_health
 
     looks = read_health(run.folder)
     if not looks:

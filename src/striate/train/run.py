@@ -1,7 +1,5 @@
 """A run and its folder: recipe, splits, metrics, best model, resume state, environment, report."""
 
-import csv
-import json
 import os
 import platform
 import warnings
@@ -30,6 +28,13 @@ from striate.train.labels import LabelEvaluation
 from striate.train.metrics import Evaluation
 from striate.train.optim import defaults
 from striate.train.recipe import Recipe, heeded, stored
+from striate.train.records import (
+    read_command,
+    read_environment,
+    read_history,
+    read_splits,
+    read_summary,
+)
 
 SCRATCH = "scratch"  # folder inside a run's, of the run without the weights that it started from
 FINE = 0.1  # of the usual learning rate, where training starts from trained weights
@@ -38,8 +43,8 @@ FINE = 0.1  # of the usual learning rate, where training starts from trained wei
 class Run:
     """A run folder, finished or not."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
 
     @classmethod
     def open(cls, folder: Path | str) -> "Run":
@@ -59,11 +64,7 @@ class Run:
     @property
     def history(self) -> list[dict[str, float]]:
         """One row of metrics an epoch, `epoch` counted from 1."""
-        path = self.folder / "metrics.csv"
-        if not path.is_file():
-            return []
-        with path.open(newline="", encoding="utf-8") as f:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(f)]
+        return read_history(self.folder)
 
     @property
     def scratch(self) -> list[dict[str, float]]:
@@ -73,25 +74,28 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """The outcome: {run, epochs, train_seconds, images_per_second, val_accuracy, test_accuracy, params}."""
-        return json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+        return read_summary(self.folder)
 
     @property
     def finished(self) -> bool:
         """Whether the summary tells of everything that the run did."""
-        if not (self.folder / "summary.json").is_file():
+        try:
+            summary, done = self.summary, len(self.history)
+            read_environment(self.folder)
+        except DataError:  # missing or damaged
             return False
-        whole = not self.recipe.compare_scratch or SCRATCH in self.summary
-        return whole and self.summary["epochs"] == len(self.history)
+        whole = not self.recipe.compare_scratch or SCRATCH in summary
+        return whole and summary["epochs"] == done
 
     @property
     def command(self) -> str:
         """The command line that repeats the run."""
-        return (self.folder / "command.txt").read_text(encoding="utf-8").strip()
+        return read_command(self.folder)
 
     @property
     def environment(self) -> dict[str, Any]:
         """What the run ran on."""
-        return json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
+        return read_environment(self.folder)
 
     def model(self) -> Model:
         """The best network of the run."""
@@ -150,10 +154,7 @@ class Run:
     @property
     def splits(self) -> dict[str, Any]:
         """Which image is in which split, and a digest of each."""
-        try:
-            return json.loads((self.folder / "splits.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.folder / 'splits.json'} can't be read: {error}") from None
+        return read_splits(self.folder)
 
     def evaluate(self, data: object = None, split: str | None = None) -> Evaluation | LabelEvaluation:
         """Metrics of the best network on a split of the run's own data, or on other data of classes that it knows.

@@ -43,6 +43,7 @@ from striate.train.loop import Loop
 from striate.train.metrics import Evaluation
 from striate.train.nature import flag
 from striate.train.recipe import Recipe, altered, to_yaml
+from striate.train.records import read_state
 from striate.train.run import SCRATCH, Run, effective, environment, open_data
 from striate.train.saver import Saver
 from striate.transfer.weights import Pretrained
@@ -119,7 +120,7 @@ def _resume(
     allowed: bool,
 ) -> Run:
     with hold(run.folder, ranks.first):
-        tensors, facts = checkpoint.load_state(run.folder / "last")
+        tensors, facts = read_state(run.folder)
         before = as_begun(run.recipe, facts["groups"])
         after = changed(before, changes)
         refuse_another_beginning(before, after)
@@ -160,13 +161,13 @@ def _go(
     if state is not None:
         try:
             loop.load_state_dict(*state)
-        except (RuntimeError, ValueError, LookupError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"the state of {run.folder} is that of other settings: {one_line(error)}", "start a new run"
             ) from error
         if ranks.first:
             write_text(run.folder / "recipe.yaml", to_yaml(recipe))
-        loop.state.before = phases.epochs_before(run)
+        loop.state.before = phases.epochs_before(state[1]["listeners"]["Record"]["rows"])
     elif recipe.starts_trained:
         phases.begin(run, loop, model, listeners)
         if loop.state.epoch > loop.state.epochs:

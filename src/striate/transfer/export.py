@@ -33,7 +33,7 @@ def save_weights(
     net: ZooNet,
     network: str,
     layout: str,
-    path: Path,
+    path: Path | str,
     *,
     arguments: dict[str, Any] | None = None,
     preprocess: Preprocess | None = None,
@@ -44,6 +44,7 @@ def save_weights(
     torchvision's and timm's as `.safetensors`, or a pickle where `path` ends in `.pth`; Keras' as `.weights.h5`. Class
     names and preprocessing lie in the file's metadata. UsageError where the peer's network computes otherwise.
     """
+    path = Path(path)
     if layout not in LAYOUTS:
         hint = nearest(layout, LAYOUTS) or f"one of {', '.join(LAYOUTS)}"
         raise UsageError(f"no layout {layout!r}", hint)
