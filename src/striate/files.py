@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from striate.errors import DataError, UsageError
+from striate.errors import DataError, UsageError, shown
 
 MODEL = "striate 1"  # the format of a model file, as its metadata states it
 
@@ -43,7 +43,7 @@ def check(kind: type[T], value: object, where: str, hint: str = "") -> T:
     field = ".".join(map(str, first["loc"]))
     cause = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     cause = "missing" if first["type"] == "missing" else cause
-    got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r:.60}"
+    got = "" if first["type"] in ("missing", "value_error") else f", got {shown(first['input'])}"
     raise DataError(": ".join(filter(None, (where, field, cause))) + got, hint)
 
 

@@ -111,14 +111,15 @@ def _zoo(name: str, arguments: dict[str, Any] | None = None, head: dict[str, Any
 
 
 def _arguments(name: str, text: str) -> dict[str, Any]:
-    """`aux_heads=true, dropout=0.4` -> what the builder is given, values read as YAML."""
-    import yaml
+    """`aux_heads=true, dropout=0.4` -> what the builder is given."""
+    from striate.settings import read_settings, typed
 
     try:
-        given = yaml.safe_load("{" + re.sub(r"(\w+)\s*=", r"\1: ", text) + "}")
-    except yaml.YAMLError:
+        read = read_settings("{" + re.sub(r"(\w+)\s*=", r"\1: ", text) + "}", "")
+        given = {word: typed(value) if isinstance(value, str) else None for word, value in read.items()}
+    except UsageError:
         given = {"": None}
-    if not all(isinstance(word, str) and word.isidentifier() and v is not None for word, v in given.items()):
+    if not all(word.isidentifier() and value is not None for word, value in given.items()):
         raise UsageError(f"can't read {name}({text})", f"{name}(argument=value, argument=value)")
     for word in given.keys() & set(SETTLED):
         raise UsageError(f"{name}: {word} is no argument here", f"--{word.replace('_', '-')}")

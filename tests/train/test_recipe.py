@@ -48,6 +48,19 @@ def test_yaml_holds_every_field_and_reads_back_equal(tmp_path):
         ({"img_size": "1,2,3"}, "img_size: expected one side or H,W in pixels, got '1,2,3'", ""),
         ({"img_size": 0}, "img_size: expected greater than or equal to 1, got 0", ""),
         ({"img_size": "10000"}, "img_size: expected less than or equal to 4096", ""),
+        ({"epochs": 10**5000}, "epochs: expected less than or equal to 1000000, got <int>", ""),
+        ({"split": [10**5000, 1]}, "split: expected", ""),
+        ({"cache_limit": "9" * 400 + "GB"}, "cache_limit: expected a valid integer", ""),
+        ({"stop_after": "9" * 400 + "h"}, "stop_after: expected a finite number", ""),
+        ({2: 3}, "unknown field 2", ""),
+        ({"learning_rate": 0.1}, "unknown field learning_rate", "did you mean lr?"),
+        ({"augment": "flip"}, "augment: unknown augmentation 'flip'", "did you mean horizontal_flip?"),
+        (
+            {"augment": "rotate(40)"},
+            "augment: unknown augmentation 'rotate'",
+            "did you mean affine(rotation=10)?",
+        ),
+        ({"augment": [{"name": ["cutmix"]}]}, "augment: unknown augmentation ['cutmix']", ""),
     ],
 )
 def test_a_bad_field_is_named_with_what_was_expected(settings, message, hint):
@@ -78,8 +91,11 @@ def test_sizes_and_shares_as_people_type_them(field, typed, meant):
     ("content", "message"),
     [
         ("- 1\n", "expected `field: value` lines"),
-        ("a: [1\n", "is no YAML"),
-        ("data: !!python/object/apply:os.system ['true']\n", "is no YAML"),
+        ("a: [1\n", r"r\.yaml, line 2, column 1: no YAML: while parsing a flow sequence"),
+        (
+            "data: !!python/object/apply:os.system ['true']\n",
+            "line 1, column 7: the tag .* has no meaning here",
+        ),
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused_in_one_line(tmp_path, content, message):
@@ -87,6 +103,72 @@ def test_a_file_that_is_no_recipe_is_refused_in_one_line(tmp_path, content, mess
     with pytest.raises(UsageError, match=message) as caught:
         recipe({}, tmp_path / "r.yaml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "meant"),
+    [
+        ("cache: off", "cache", "off"),
+        ("health: off", "health", False),
+        ("health: no", "health", False),
+        ("balanced: True", "balanced", True),
+        ("sched: 30:0.1", "sched", "30:0.1"),
+        ("sched: 2:0.5,30:0.1", "sched", "2:0.5,30:0.1"),
+        ("epochs: 010", "epochs", 10),
+        ("lr: 1e-3", "lr", 0.001),
+        ("in_chans: 3", "in_chans", 3),
+        ("img_size: [24, 32]", "img_size", (24, 32)),
+        ("split: [0.8, .1, 1e-1]", "split", (0.8, 0.1, 0.1)),
+        ("classes: 2024", "classes", "2024"),
+        ("classes: 1e3", "classes", "1e3"),
+        ("classes: 2020-01-01", "classes", "2020-01-01"),
+        ("classes: 'null'", "classes", "null"),
+        ("classes: null", "classes", None),
+        ("classes:", "classes", None),
+        ("augment: [{name: random_crop, padding: 3, fill: reflect}, cutmix]", "augment",
+         "random_crop(padding=3, fill=reflect), cutmix"),
+        ("stop_after: 1h30m", "stop_after", 5400),
+        ("stop_after: 1.5h", "stop_after", 5400),
+        ("stop_after: 2m 5s", "stop_after", 125),
+        ("stop_after: 90", "stop_after", 90),
+    ],
+)  # fmt: skip
+def test_a_value_in_a_file_means_what_it_means_as_a_flag(tmp_path, line, field, meant):
+    (tmp_path / "r.yaml").write_text(f"model: lenet5\n{line}\n")
+    found = recipe({"data": "digits"}, tmp_path / "r.yaml")
+    assert getattr(found, field) == meant
+    if not line.startswith(
+        ("img_size: [", "split: [", "augment: [", "classes: n", "classes: '", "classes:\n")
+    ):
+        typed = line.partition(":")[2].strip() or None
+        assert getattr(recipe({"data": "digits", "model": "lenet5", field: typed}), field) == meant
+    (tmp_path / "again.yaml").write_text(to_yaml(found))
+    assert recipe({}, tmp_path / "again.yaml") == found
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("epochs: 3\nlr: 0.1\nepochs: 5", "line 3, column 1: epochs is set already, in line 1"),
+        ("{lr: 1, lr: 2}", "line 1, column 9: lr is set already, in line 1"),
+        ("epochs: !!int 3", "line 1, column 9: the tag tag:yaml.org,2002:int has no meaning here"),
+        ("epochs: &e 3", "line 1, column 9: anchors and aliases have no meaning here"),
+        ("a: [&a [*a]]", "line 1, column 5: anchors and aliases have no meaning here"),
+        ("[a]: 3", "line 1, column 1: expected a name before the colon"),
+        ("lr: 1\n---\nlr: 2", "line 2, column 1: a second document begins"),
+        ("lr: " + "[" * 3000, "line 1, column 21: more than 8,000 values, or 16 one inside the other"),
+        ("model: lenet5\n2: 3", "unknown field 2"),
+        ("model: lenet5\nepochs: " + "9" * 5000, r"epochs: expected a valid integer, .*\.\.\.$"),
+        ("lr: \0", "no YAML: unacceptable character #x0000"),
+        ("lr: - 1", "line 1, column 5: no YAML: sequence entries are not allowed here"),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused_with_its_place(tmp_path, content, message):
+    (tmp_path / "r.yaml").write_text(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        recipe({"data": "digits"}, tmp_path / "r.yaml")
+    assert str(tmp_path / "r.yaml") in str(caught.value)
+    assert len(str(caught.value)) < 400
 
 
 def test_a_fault_is_told_of_the_file_only_where_it_is_the_file_s(tmp_path):

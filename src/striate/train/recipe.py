@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,13 +11,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from striate.errors import UsageError, nearest
+from striate.errors import UsageError, nearest, shown
+from striate.settings import read_settings, typed
 from striate.train.nature import Nature, flag, natures, no_say, setting
 from striate.train.optim import MOMENTUM, defaults
 from striate.train.schedule import RULES, rules
@@ -25,6 +28,8 @@ Optimiser = Literal[
     "gd", "sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "muon"
 ]
 Schedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
+NUMBER = r"\d+\.?\d*|\.\d+"
+SPAN = rf"(?=.)(?:({NUMBER})\s*h)?\s*(?:({NUMBER})\s*m)?\s*(?:({NUMBER})\s*s)?"  # 1h30m
 Rules = Annotated[str, Field(pattern=RULES)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 Loss = Literal["cross-entropy", "focal", "binary-cross-entropy"]
@@ -304,7 +309,7 @@ class Recipe(BaseModel):
         "right",
     )
     stop_after: float | None = setting(
-        OPTIMISATION.but(resume="longer"), None, "training time after which the run ends: 90, 30m, 2h", gt=0
+        OPTIMISATION.but(resume="longer"), None, "training time after which the run ends: 90, 30m, 1h30m", gt=0
     )
     seed: int = setting(
         RUN.but(resume="allowed", head=True, search="no"),
@@ -346,7 +351,7 @@ class Recipe(BaseModel):
         """Text stays as it was typed; a YAML list becomes text."""
         from striate.data.augment import spell, transforms_of
 
-        transforms = transforms_of(value)
+        transforms = transforms_of(value if isinstance(value, str) else typed(value))
         return value if isinstance(value, str) else spell(transforms)
 
     @field_validator("img_size", mode="before")
@@ -359,6 +364,11 @@ class Recipe(BaseModel):
         if sides is not None and len(sides) not in (1, 2):
             raise ValueError("one side or H,W in pixels")
         return tuple(sides) * 2 if sides is not None and len(sides) == 1 else value
+
+    @field_validator("in_chans", mode="before")
+    @classmethod
+    def _channels(cls, value: Any) -> Any:
+        return typed(value)
 
     @field_validator("init")
     @classmethod
@@ -385,16 +395,18 @@ class Recipe(BaseModel):
     @classmethod
     def _bytes(cls, value: Any) -> Any:
         """20GB is 20,000,000,000 bytes, 20GiB is 20 x 2^30."""
-        if isinstance(value, str) and (m := re.fullmatch(r"(\d+\.?\d*)\s*([kmgt])(i?)b?", value.lower())):
+        if isinstance(value, str) and (m := re.fullmatch(r"(\d{1,15}(?:\.\d*)?)\s*([kmgt])(i?)b?", value.lower())):
             return int(float(m[1]) * (1024 if m[3] else 1000) ** ("kmgt".index(m[2]) + 1))
         return value
 
     @field_validator("stop_after", mode="before")
     @classmethod
     def _seconds(cls, value: Any) -> Any:
-        """30m is 1800 seconds."""
-        match = re.fullmatch(r"([\d.]+)\s*([smh])", value) if isinstance(value, str) else None
-        return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else value
+        """30m is 1800 seconds, 1h30m is 5400."""
+        if not isinstance(value, str) or not re.fullmatch(SPAN, value.strip().lower()):
+            return value
+        parts = re.findall(rf"({NUMBER})\s*([smh])", value.lower())
+        return sum(float(number) * {"s": 1, "m": 60, "h": 3600}[unit] for number, unit in parts)
 
     @field_validator("split", mode="before")
     @classmethod
@@ -404,7 +416,7 @@ class Recipe(BaseModel):
             value = value.replace("/", ",").split(",")
         try:
             shares = [float(v) for v in value]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return value
         shares += [0.0] * (3 - len(shares))
         return [v / 100 for v in shares] if sum(shares) > 1.5 else shares
@@ -539,7 +551,14 @@ def heeded(r: Recipe) -> Recipe:
 
 
 def _is_default(name: str, value: Any) -> bool:
-    return name in Recipe.model_fields and value == Recipe.model_fields[name].default
+    """Whether a file's value, as it was typed, is what the field is without it."""
+    if name not in Recipe.model_fields:
+        return False
+    default = Recipe.model_fields[name].default
+    if isinstance(default, bool) and isinstance(value, str):
+        with suppress(ValidationError):
+            return TypeAdapter(bool).validate_python(value) == default
+    return default in (value, typed(value))
 
 
 def to_yaml(r: Recipe) -> str:
@@ -555,13 +574,13 @@ def to_yaml(r: Recipe) -> str:
 
 
 def read_yaml(config: Path) -> dict[str, Any]:
-    """The fields in the YAML file `config`, not yet validated."""
+    """The fields in the YAML file `config`, each as it was typed."""
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = read_settings(config.read_text(encoding="utf-8"), str(config))
     except OSError as error:
         raise UsageError(f"can't read {config}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{config} is no YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"can't read {config}: it is no text in UTF-8") from None
     if not isinstance(content, dict):
         raise UsageError(f"{config}: expected `field: value` lines")
     return content
@@ -569,19 +588,19 @@ def read_yaml(config: Path) -> dict[str, Any]:
 
 def _explain(error: ValidationError, config: Path | None) -> tuple[str, str]:
     first = error.errors()[0]
-    field = str(first["loc"][0]) if first["loc"] else "recipe"
+    field = shown(first["loc"][0]).strip("'") if first["loc"] else "recipe"
     where = f"{config}: " if config else ""
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         return f"{where}unknown field {field}", nearest(field, Recipe.model_fields)
     if first["type"] == "missing":
         return f"{where}{field} is missing", Recipe.model_fields[field].description or ""
     if isinstance(cause := first.get("ctx", {}).get("error"), UsageError):
         return f"{where}{field}: {cause}" if first["loc"] else f"{where}{cause}", cause.hint
     reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    reason = "a valid integer" if first["type"] == "int_parsing_size" else reason
     hint = ""
     if first["type"] == "literal_error":
         hint = nearest(str(first["input"]), reason.replace(" or ", ", ").replace("'", "").split(", "))
-    return (
-        f"{where}{field}: expected {reason}, got {first['input']!r}" if field != "recipe" else where + reason,
-        hint,
-    )
+    if field == "recipe":
+        return where + reason, hint
+    return f"{where}{field}: expected {reason}, got {shown(first['input'])}", hint

@@ -7,11 +7,11 @@ text after the `=`, or a list of values.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from striate.errors import UsageError, nearest
+from striate.settings import typed
 from striate.train.nature import natures
 from striate.train.recipe import Recipe
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 Value = bool | int | float | str
-NUMBER = r"[+-]?[\d.]+(?:e[+-]?\d+)?"
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\.\.({NUMBER})(?::(log|{NUMBER}))?", re.IGNORECASE)
 
 
@@ -97,16 +97,21 @@ def axes(texts: Sequence[str] = (), mapping: Mapping[str, Any] | None = None) ->
 
     Raises UsageError where a name is no recipe field or values can't be read.
     """
-    given: dict[str, Any] = dict(mapping or {})
+    if not isinstance(mapping, Mapping | None):
+        raise UsageError(f"search: expected `field: values` lines, got {mapping!r:.100}")
+    searched: dict[str, str] = {}
     for text in texts:
-        name, equals, values = text.partition("=")
+        name, equals, values = (part.strip() for part in text.partition("="))
+        name = name.replace("-", "_")
         if not equals or not values:
             raise UsageError(
                 f"--search {text}: expected FIELD=VALUES", "such as lr=1e-4..1e-2:log or opt=adamw,muon"
             )
-        given[name.strip().replace("-", "_")] = values.strip()
+        if name in searched:
+            raise UsageError(f"--search {name} is given twice")
+        searched[name] = values
     found, known = {}, dict(natures(Recipe))
-    for name, values in given.items():
+    for name, values in {**(mapping or {}), **searched}.items():
         if name not in known:
             raise UsageError(f"search: {name} is no field to search", nearest(name, known))
         if known[name].search == "no":
@@ -122,25 +127,41 @@ def _axis(name: str, values: Any) -> Axis:
         match = RANGE.fullmatch(values)
         if match:
             return _range(name, *match.groups())
-        values = [yaml.safe_load(part) for part in values.split(",")]
+        values = _listed(values)
     if not isinstance(values, list) or not values or not all(isinstance(v, Value) for v in values):
-        raise UsageError(f"search: {name}: expected a list of values or LOW..HIGH, got {values!r}")
-    return Choice(tuple(_number(v) if isinstance(v, str) else v for v in values))
+        raise UsageError(f"search: {name}: expected a list of values or LOW..HIGH, got {values!r:.100}")
+    found = tuple(typed(v) if isinstance(v, str) else v for v in values)
+    if doubled := next((v for i, v in enumerate(found) if v in found[:i]), None):
+        raise UsageError(f"search: {name}: {doubled} is listed twice")
+    if None in found:
+        raise UsageError(f"search: {name}: a value is missing in {','.join(map(str, values)):.100}")
+    return Choice(found)
+
+
+def _listed(text: str) -> list[str]:
+    """What commas separate, but for those inside brackets; brackets about all of it are YAML's."""
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    parts, depth = [""], 0
+    for c in text:
+        depth += (c in "([") - (c in ")]")
+        if c == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return [part.strip() for part in parts]
 
 
 def _range(name: str, low: str, high: str, how: str | None) -> Range:
-    log = how == "log"
-    found = Range(_plain(low), _plain(high), log, _plain(how) if how and not log else None)
-    if not found.low < found.high or (log and found.low <= 0) or (found.step is not None and found.step <= 0):
+    log = how is not None and how.lower() == "log"
+    step = _plain(how) if how and not log else None
+    found = Range(_plain(low), _plain(high), log, step)
+    positive = (found.low > 0 or not log) and (step is None or step > 0)
+    if not (found.low < found.high < inf and positive):
         raise UsageError(
             f"search: {name}={low}..{high}: expected a lower and a higher number" + ", both positive" * log
         )
     return found
-
-
-def _number(text: str) -> Value:
-    """YAML reads 1e-4 as text."""
-    return _plain(text) if re.fullmatch(NUMBER, text, re.IGNORECASE) else text
 
 
 def _plain(text: str) -> int | float:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from functools import cache, partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 GOLDEN = Path(__file__).with_name("golden.json")
+KINDS: dict[Any, tuple[type, str]] = {  # of arguments
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a word"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ def build(
     for word in given.keys() - taken.keys():
         hint = nearest(word, taken) or f"it takes {', '.join(taken)}"
         raise UsageError(f"{name} takes no argument {word!r}", hint=hint)
-    _check_choices(name, builder, given)
+    _check_values(name, builder, given)
     try:
         return builder(**given)
     except ValueError as error:  # a rate beyond 1, in torch's words
@@ -144,13 +151,17 @@ def _builder(name: str) -> tuple[Card, Callable[..., "nn.Module"]]:
     return _registered[name]
 
 
-def _check_choices(name: str, builder: Callable[..., "nn.Module"], given: dict[str, Any]) -> None:
-    """Refuse what is not among the values that a Literal allows."""
+def _check_values(name: str, builder: Callable[..., "nn.Module"], given: dict[str, Any]) -> None:
+    """Refuse what is of another type than the builder says, or not among the values that a Literal allows."""
     hints = get_type_hints(builder.func if isinstance(builder, partial) else builder)
     for word, value in given.items():
-        choices = get_args(hints.get(word))
-        if get_origin(hints.get(word)) is Literal and value not in choices:
+        hint = hints.get(word)
+        choices = get_args(hint)
+        if get_origin(hint) is Literal and value not in choices:
             raise UsageError(f"{name}: {word} is one of {', '.join(map(str, choices))}, got {value!r}")
+        kinds, expected = KINDS.get(hint, (object, ""))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and hint in (int, float)):
+            raise UsageError(f"{name}: {word} is {expected}, got {value!r:.60}")
 
 
 def _matches(card: Card, pattern: str) -> bool:

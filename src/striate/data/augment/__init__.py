@@ -17,7 +17,7 @@ from striate.data.augment.flip import AlternatingFlip, HorizontalFlip, VerticalF
 from striate.data.augment.mix import Cutmix, Mixup
 from striate.data.augment.randaugment import RandAugment
 from striate.data.augment.text import EXAMPLE, parse, spell
-from striate.errors import UsageError, nearest
+from striate.errors import UsageError, nearest, shown
 
 __all__ = [
     "PRESETS", "Affine", "AlternatingFlip", "Augmentation", "Brightness", "ChannelShift", "Contrast",
@@ -99,10 +99,11 @@ def transforms_of(
         given = {"name": item} if isinstance(item, str) else item
         name = given.get("name") if isinstance(given, Mapping) else given
         preset = str(name).replace("_", "-") if given == {"name": name} else ""
-        if preset not in PRESETS and name not in Transform.registry:
+        if preset not in PRESETS and (not isinstance(name, str) or name not in Transform.registry):
             known = (*PRESETS, *Transform.registry)
             raise UsageError(
-                f"unknown augmentation {name!r}", nearest(str(name), known) or f"one of {', '.join(known)}"
+                f"unknown augmentation {shown(name)}",
+                nearest(str(name), known) or f"one of {', '.join(known)}",
             )
         made += PRESETS[preset] if preset in PRESETS else [Transform.from_dict(given)]
     return tuple(made)
