@@ -43,6 +43,7 @@ def test_nothing_asked_shows_the_help_and_is_bad_usage(capsys: pytest.CaptureFix
         (["data", "downlaod"], "unknown verb 'downlaod'", "did you mean download?"),
         (["models", "--jsn"], "unknown flag --jsn", "did you mean --json?"),
         (["evaluate", "x", "--splitt", "val"], "unknown flag --splitt", "did you mean --split, "),
+        (["train", "--resume", "--json"], "--resume: expected a run folder, got --json", "--resume RUN"),
         (["evaluate"], "Missing argument 'RUN'.", "striate evaluate --help"),
         (["evaluate", "x", "--split", "tset"], "--split: unknown value 'tset'", "did you mean test?"),
         (["diagram", "lenet5", "--to", "pyton"], "--to: unknown value 'pyton'", "did you mean python?"),
@@ -58,6 +59,20 @@ def test_a_slip_is_answered_with_the_nearest(
     first, second = err.splitlines()
     assert first == f"error: {cause}"
     assert second.startswith(f"hint: {hint}")
+
+
+def test_a_flag_without_its_value_is_not_called_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume"]) == 2
+    assert capsys.readouterr().err == "error: Option '--resume' requires an argument.\n"
+
+
+@pytest.mark.parametrize("words", [["-h"], ["models", "-h"], ["data", "check", "-h"], ["train", "-h"]])
+def test_help_has_a_short_name(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    short = capsys.readouterr().out
+    assert main([*words[:-1], "--help"]) == 0
+    assert short == capsys.readouterr().out
+    assert short.startswith("Usage: striate")
 
 
 @pytest.mark.parametrize(
@@ -87,10 +102,11 @@ def test_each_kind_of_failure_has_its_code_and_one_line(
 def test_ctrl_c_and_termination(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("striate.cli.models._rows", _raises(KeyboardInterrupt()))
     assert main(["models"]) == 130
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("striate.cli.models._rows", lambda pattern: signal.raise_signal(signal.SIGTERM))
-    assert main(["models"]) == 143
-    assert signal.getsignal(signal.SIGTERM) == before
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        before = signal.getsignal(number)
+        monkeypatch.setattr("striate.cli.models._rows", lambda pattern, n=number: signal.raise_signal(n))
+        assert main(["models"]) == code
+        assert signal.getsignal(number) == before
 
 
 def test_a_reader_that_leaves_early_makes_no_noise() -> None:

@@ -175,12 +175,28 @@ def test_stopped_at_any_step_and_resumed_is_the_uninterrupted_run_to_the_bit(ste
     assert metrics[0] == metrics[1]
 
 
-def test_sigint_ends_with_130_and_gives_the_handler_back():
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_saves_ends_with_its_code_and_gives_the_handler_back(number, code):
+    before, saved = signal.getsignal(number), []
     with pytest.raises(Interrupted) as caught:
-        loop_of(small_net(), small_data(), [StopAt(2, signal.SIGINT)]).fit(nothing)
-    assert caught.value.exit_code == 130
-    assert signal.getsignal(signal.SIGINT) is before
+        loop_of(small_net(), small_data(), [StopAt(2, number)]).fit(
+            lambda loop: saved.append(loop.state.step)
+        )
+    assert caught.value.exit_code == code
+    assert saved[-1] == 2
+    assert signal.getsignal(number) is before
+
+
+def test_a_hangup_that_nohup_has_silenced_stays_silent(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        loop = loop_of(small_net(), small_data(), [StopAt(2, signal.SIGHUP)])
+        loop.fit(nothing)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert loop.state.epoch > loop.state.epochs
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_all_hear_of_the_end():

@@ -252,6 +252,30 @@ def test_stopped_and_gone_on_with_is_the_straight_run(more, shapes, weights, tmp
     assert [row["epoch"] for row in stopped.history] == [row["epoch"] for row in straight.history]
 
 
+class StopHead(Listener):
+    """Sends this process a signal after so many epochs of the head."""
+
+    def __init__(self, epoch, number):
+        self.epoch, self.number = epoch, number
+
+    def on_epoch(self, state):
+        if state.epoch == self.epoch:
+            signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_a_signal_while_the_head_trains_says_how_to_go_on(number, code, shapes, weights, tmp_path):
+    straight = run(shapes, weights, tmp_path / "straight", freeze="features")
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}") as caught:
+        run(shapes, weights, tmp_path / "r", [StopHead(2, number)], freeze="features")
+    assert caught.value.exit_code == code
+    assert f"--resume {tmp_path / 'r'}` begins with the head again, on the features" in caught.value.hint
+    gone_on = resume(tmp_path / "r", report=False)
+    assert [row["val_loss"] for row in gone_on.history] == [row["val_loss"] for row in straight.history]
+
+
 @pytest.mark.parametrize("again", ["resume", "repeat"])
 def test_a_run_that_ended_before_it_had_a_state_begins_anew(again, shapes, weights, tmp_path, monkeypatch):
     def interrupted(*_):

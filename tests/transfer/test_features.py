@@ -1,3 +1,5 @@
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from striate import zoo
 from striate.data import ArrayImages, Preprocess
 from striate.transfer import extract
 from striate.transfer.extract import extractor
-from striate.transfer.features import Features
+from striate.transfer.features import BATCH, Features
 from striate.transfer.parts import base_and_tail
 
 PREPARE = Preprocess((32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -101,3 +103,21 @@ def test_every_runtime_says_the_same():
     torch.testing.assert_close(slow(x), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(fast(x), expected, rtol=1e-3, atol=1e-4)
     assert torch.equal(fast(x[:2]), fast(x)[:2])
+
+
+def test_what_was_computed_before_an_interruption_is_kept():
+    net, images = zoo.build("resnet8"), split(3 * BATCH)
+    broken = reader(net)
+    compute = broken._compute
+
+    def two(some, workers):
+        yield from islice(compute(some, workers), 2)
+        raise KeyboardInterrupt
+
+    broken._compute = two
+    with pytest.raises(KeyboardInterrupt):
+        broken.of(images)
+    counted = []
+    again = reader(net, counted).of(images)
+    assert counted == [BATCH]
+    torch.testing.assert_close(again, reader(net, cache=False).of(images))

@@ -54,7 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def application(words: Sequence[str]) -> typer.Typer:
     """Every verb; those of WITH_RECIPE get its flags, which cost an import of pydantic, only when `words` asks."""
     app = typer.Typer(
-        cls=Verbs, add_completion=False, rich_markup_mode=None, callback=_root, subcommand_metavar="VERB ..."
+        cls=Verbs,
+        add_completion=False,
+        rich_markup_mode=None,
+        callback=_root,
+        subcommand_metavar="VERB ...",
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name in VERBS:
         verb = getattr(import_module(f"{__name__}.{name}"), name)
@@ -101,18 +106,19 @@ def _notes_on_stderr() -> Iterator[None]:
 
 @contextmanager
 def _termination_unwinds() -> Iterator[None]:
-    """SIGTERM leaves through `finally`, as Ctrl-C does, so that work is put away; a second one kills."""
+    """SIGTERM and SIGHUP leave through `finally`, as Ctrl-C does, so that work is put away; a second one kills."""
 
     def leave(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
         raise SystemExit(128 + number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: whoever owns it handles signals
-        yield
-        return
+    before: dict[int, Any] = {}
+    with suppress(ValueError):  # not the main thread: whoever owns it handles signals
+        for number in filter(None, (signal.SIGTERM, getattr(signal, "SIGHUP", None))):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                before[number] = signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -24,6 +24,7 @@ from striate.train.nature import natures
 from striate.train.recipe import Recipe
 from striate.train.run import Run, open_data
 from striate.train.schedule import factor
+from striate.train.signals import interruptible
 from striate.train.twin import twin
 from striate.transfer.download import find_weights
 from striate.transfer.features import Features
@@ -176,17 +177,19 @@ def _head_phase(run: Run, loop: Loop, model: Model, listeners: Sequence[Any]) ->
     engine, base = loop.engine, base_and_tail(model.module)[0]
     seen = Features(base, engine.prepare, model.preprocess, engine.dtype, recipe.cache != "off")
     splits = (loop.data.train, loop.data.val)
-    train, val = (seen.of(s, recipe.workers) if len(s) else torch.empty(0) for s in splits)
     state = State(recipe.head_epochs, 1)
-    tell(listeners, "on_start", state)
     rows: list[Metrics] = []
-    for metrics in fit_head(loop, model, train, val):
-        now = time.perf_counter()
-        figures = {"images_per_second": len(train) / (now - began), "seconds": now - began}
-        rows.append({"epoch": len(rows) + 1, **metrics, **figures, "phase": 1})
-        loop.seconds, began = loop.seconds + now - began, now
-        state.epoch, state.step, state.metrics = len(rows), 1, rows[-1]
-        tell(listeners, "on_epoch", state)
+    kept = "" if recipe.cache == "off" else ", on the features that are kept"
+    with interruptible(f"`striate train --resume {run.folder}` begins with the head again{kept}"):
+        train, val = (seen.of(s, recipe.workers) if len(s) else torch.empty(0) for s in splits)
+        tell(listeners, "on_start", state)
+        for metrics in fit_head(loop, model, train, val):
+            now = time.perf_counter()
+            figures = {"images_per_second": len(train) / (now - began), "seconds": now - began}
+            rows.append({"epoch": len(rows) + 1, **metrics, **figures, "phase": 1})
+            loop.seconds, began = loop.seconds + now - began, now
+            state.epoch, state.step, state.metrics = len(rows), 1, rows[-1]
+            tell(listeners, "on_epoch", state)
     _keep(run, loop, model, rows)
 
 

@@ -1,7 +1,7 @@
 """What a frozen base says of images: computed once an image, kept on disk, and found again by content."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -45,18 +45,23 @@ class Features:
         missing = np.flatnonzero(rows < 0)
         if store and not len(missing):
             return store.values[torch.from_numpy(rows)]
-        fresh = self._compute(_Some(images, missing), workers)
-        if store:
-            store.add(digests[missing], fresh)
+        parts: list[Tensor] = []
+        try:
+            parts.extend(self._compute(_Some(images, missing), workers))
+        finally:  # what was computed before something came between is kept too
+            fresh = torch.cat(parts) if parts else torch.empty(0)
+            if store and parts:
+                store.add(digests[missing[: len(fresh)]], fresh)
         if not store or len(missing) == len(rows):
             return fresh
         return store.values[torch.from_numpy(store.rows(digests))]
 
-    def _compute(self, images: Images, workers: int) -> Tensor:
+    def _compute(self, images: Images, workers: int) -> Iterator[Tensor]:
         if self.extract is None:
             self.extract = extractor(self.base, self.prepare, images.shape, self.dtype, len(images))
         loader = Loader(images, BATCH, shuffle=False, workers=workers)
-        return torch.cat([self.extract(x) for x, _ in loader])
+        for x, _ in loader:
+            yield self.extract(x)
 
 
 class _Some(Images):
