@@ -225,7 +225,8 @@ def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
 
 def states(folder: Path) -> list[Path]:
     """The states in `folder`, the oldest first."""
-    return sorted(p for p in folder.glob("*.safetensors") if re.fullmatch(r"\d{6}-[0-9a-f]{8}", p.stem))
+    found = folder.glob("*.safetensors")
+    return sorted(p for p in found if re.fullmatch(r"\d{6}-[0-9a-f]{8}", p.stem) and p.is_file())
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

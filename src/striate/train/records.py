@@ -45,6 +45,17 @@ class Summary(Outcome):
     scratch: NotRequired[Outcome]
 
 
+class Environment(TypedDict):
+    """What `environment.json` says of where a run goes on as it would have."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    striate: str
+    torch: str
+    device: str
+    precision: str
+
+
 class Gradient(TypedDict):
     """How a layer's gradient is: its root mean square, None where it is no number."""
 
@@ -137,8 +148,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def read_environment(folder: Path) -> dict[str, Any]:
     """What a run ran on."""
-    hint = f"{_again(folder, ' --allow-changes')}"
-    return parse(dict[str, Any], *_read(folder / "environment.json", hint))
+    hint = _again(folder, " --allow-changes")
+    return dict(parse(Environment, *_read(folder / "environment.json", hint)))
 
 
 def read_command(folder: Path) -> str:

@@ -36,8 +36,8 @@ class Health(Listener):
         self.parts = max(1, n // batch_size)  # of a batch of the run or more: batch norm needs two images
 
     def on_start(self, state: State) -> None:
-        if self.path.exists():  # a resumed run does some epochs again
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if self.path.is_file():  # a resumed run does some epochs again
+            lines = self.path.read_text("utf-8", "replace").splitlines(keepends=True)
             write_text(self.path, "".join(s for s in lines if _epoch(s) < state.epoch))
 
     def on_epoch(self, state: State) -> None:
@@ -66,5 +66,5 @@ def _histogram(weight: Tensor) -> dict[str, Any]:
 def _epoch(line: str) -> float:
     try:
         return int(json.loads(line)["epoch"])
-    except (ValueError, KeyError):  # a line cut short
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):  # a line cut short, or edited
         return float("inf")
