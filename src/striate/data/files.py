@@ -2,11 +2,12 @@
 
 import os
 import stat
+import tempfile
 import threading
 from io import FileIO
 from pathlib import Path
 
-from striate.errors import DataError
+from striate.errors import DataError, UsageError
 
 try:
     import fcntl
@@ -19,7 +20,28 @@ _seek = threading.Lock()
 
 def home() -> Path:
     """Where downloads and caches live: `STRIATE_HOME`, or `~/.cache/striate`."""
-    return Path(os.environ.get("STRIATE_HOME") or Path.home() / ".cache" / "striate").expanduser()
+    if named := os.environ.get("STRIATE_HOME"):
+        return Path(os.path.expanduser(named))
+    return user_home() / ".cache" / "striate"
+
+
+def user_home() -> Path:
+    """The user's home folder; a folder among the temporary ones where there is none that can be written to.
+
+    Containers run under numbers that no user has. Raises UsageError where that folder is somebody else's.
+    """
+    try:
+        usual = Path.home()
+    except RuntimeError:
+        usual = Path()
+    if usual.is_absolute() and os.access(usual, os.W_OK):
+        return usual
+    number = os.getuid()  # a system without it has no such users
+    folder = Path(tempfile.gettempdir()) / f"striate-{number}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != number:
+        raise UsageError(f"{folder} belongs to another user", "set STRIATE_HOME to a folder of yours")
+    return folder
 
 
 def read_file(path: str | Path, limit: int = MAX_BYTES) -> bytes:

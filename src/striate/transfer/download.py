@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.data.fetch import TIMEOUT, Progress, RemoteFile, fetch
-from striate.data.files import home
+from striate.data.files import home, user_home
 from striate.errors import DataError, UsageError, nearest
 from striate.files import sha256
 from striate.transfer.published import Published, published
@@ -79,7 +79,7 @@ def place(row: Published) -> Path:
     """Where the file belongs: the cache of the library that publishes it, ours for what the hub's client hasn't."""
     if row.layout == "keras":
         return (
-            Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
+            Path(os.environ.get("KERAS_HOME") or user_home() / ".keras").expanduser()
             / "models"
             / row.filename
         )
@@ -100,7 +100,7 @@ def _repository(row: Published) -> str:
 
 
 def _cache(variable: str, library: str) -> Path:
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / library
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or user_home() / ".cache") / library
     return Path(os.environ.get(variable) or usual).expanduser()
 
 
