@@ -3,9 +3,10 @@
 import io
 from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
-from striate.cli.progress import LINE, Bar, Lines, _bar, figures
+from striate.cli.progress import LINE, Bar, Lines, _bar, figures, progress
 
 METRICS = {
     "train_loss": 0.25,
@@ -40,6 +41,14 @@ def test_a_pipe_gets_one_plain_line_an_epoch() -> None:
         "  12,346 images/s  1.5 s",
         "epoch 10/10  loss 1.0000",
     ]
+
+
+def test_a_file_gets_lines_even_where_colours_are_forced(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress() as listener:
+        assert isinstance(listener, Lines)
+        listener.on_epoch(state())
+    assert capsys.readouterr().out.startswith("epoch  2/10  loss 0.2500")
 
 
 def test_the_bar_counts_steps_over_the_whole_run() -> None:

@@ -1,5 +1,9 @@
 """Colours and places of a picture, at values worked out by hand."""
 
+import os
+import subprocess
+import sys
+
 import matplotlib as mpl
 import numpy as np
 
@@ -15,6 +19,20 @@ from striate.explain.picture import (
     signed_scale,
     stretch,
 )  # fmt: skip
+
+
+def test_a_window_that_a_notebook_asks_for_is_not_needed():
+    """matplotlib refuses to be imported where MPLBACKEND names a module that isn't installed, as `!striate` has it."""
+    code = (
+        "import numpy as np; from striate.explain.picture import Scale; "
+        "from striate.explain.health_chart import _figure; "
+        "_figure(1); print(Scale(0, 1).paint(np.ones((1, 1))).tolist())"
+    )
+    backend = {**os.environ, "MPLBACKEND": "module://not_installed.backend"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=backend, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "[[[252, 255, 164]]]\n", done.stderr  # the end of inferno
 
 
 def test_a_scale_paints_its_ends_with_the_ends_of_the_colour_map():

@@ -37,7 +37,7 @@ def is_first() -> bool:
 def progress(stderr: bool = False) -> Iterator["Bar | Lines"]:
     """A listener for `train` that suits the stream; the bar is gone when the block ends, however it ends."""
     out = console(stderr)
-    if not out.is_terminal:
+    if not out.file.isatty():  # FORCE_COLOR makes rich take a file for a terminal
         yield Lines(out)
         return
     with _bar(out) as live:

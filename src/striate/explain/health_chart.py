@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from striate.explain.health import Health
-from striate.explain.picture import COLOURS
+from striate.explain.picture import COLOURS, matplotlib
 
 NAMED = 40  # layers up to which their names are written
 
@@ -43,6 +43,7 @@ def health_chart(look: Health) -> Image.Image:
 
 
 def _figure(rows: int) -> tuple[Any, list[Any]]:
+    matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,6 +1,7 @@
 """Pictures with what their colours mean: heat maps, overlays, sheets of panels; colours that all eyes tell apart."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -153,8 +154,19 @@ def _fit(text: str, width: float, size: int = 11) -> str:
     return plain + "..."
 
 
+def matplotlib() -> Any:
+    """The library, whatever window the environment asks it for: nothing here opens one."""
+    try:
+        import matplotlib
+    except ValueError:  # MPLBACKEND of a notebook whose kernel lives elsewhere
+        asked = os.environ.pop("MPLBACKEND")
+        try:
+            import matplotlib
+        finally:
+            os.environ["MPLBACKEND"] = asked
+    return matplotlib
+
+
 @cache
 def _table(name: str) -> Pixels:
-    import matplotlib as mpl
-
-    return np.round(255 * mpl.colormaps[name](np.arange(256))[:, :3]).astype(np.uint8)
+    return np.round(255 * matplotlib().colormaps[name](np.arange(256))[:, :3]).astype(np.uint8)
