@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from striate.errors import UsageError
-from striate.plan import Net, Shape, plan
+from striate.plan import Net, Shape, is_diagram, plan
 
 __all__ = ["Net", "resolve"]
 
@@ -16,7 +16,7 @@ def resolve(
     Without `values`, zoo networks and diagrams come on the meta device: for those who only ask for numbers.
     """
     path, word = Path(word), str(word)
-    if "=>" not in word and (path.is_dir() or path.suffix == ".safetensors"):
+    if not is_diagram(word) and (path.is_dir() or path.suffix == ".safetensors"):
         return _trained(path, input_shape, num_classes)
     found = plan(word)
     if values or found.origin["kind"] == "factory":  # foreign code may compute with values as it builds

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from striate.zoo.network import ZooNet
 
 Shape = tuple[int, int, int]
+ARROW = re.compile("[=-]>|[→⇒⟶➜]")
 CALL = re.compile(r"([\w.-]+)\((.*)\)", re.DOTALL)
 SETTLED = ("num_classes", "in_chans", "img_size")  # by flags of their own and by the data
 
@@ -58,10 +59,15 @@ class Plan:
         return Net(self.make(full, num_classes), full, self.name, self.origin)
 
 
+def is_diagram(word: str) -> bool:
+    """Whether a network word has an arrow, in whatever form: the parser says which are none."""
+    return ARROW.search(word) is not None
+
+
 def plan(word: str | Path) -> Plan:
     """What `word` means; raises UsageError with the nearest zoo names where it means nothing."""
     word = str(word)
-    if "=>" in word:
+    if is_diagram(word):
         return _diagram(word, "net")
     if word.endswith(".diagram"):
         path = Path(word)

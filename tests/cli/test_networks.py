@@ -114,6 +114,33 @@ def test_a_diagram_to_text_source_and_drawing(
     assert capsys.readouterr().out == text.rstrip("\n") + "\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [("a.svg", "<svg "), ("a.py", '"""'), ("a.diagram", "INPUT("), ("a.TXT", "INPUT(")],
+)
+def test_the_end_of_a_name_says_what_is_written(ask, tmp_path: Path, name: str, begins: str) -> None:
+    ask("diagram", NOTES, "-o", tmp_path / name)
+    assert (tmp_path / name).read_text().startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["-o", "a.png"], "a.png: can't tell what to write"),
+        (["-o", "a"], "a: can't tell what to write"),
+        (["-o", "a.svg", "--to", "python"], "--to python and a file of svg, a.svg"),
+        (["-o", "no/a.svg"], "can't write no/a.svg: there is no folder no"),
+    ],
+)
+def test_a_name_that_says_something_else_is_refused(
+    words: list[str], cause: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["diagram", NOTES, *words]) == 2
+    assert cause in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_zoo_as_a_table(ask, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ask("models")
     assert len(rows) > 50

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from striate.diagram.place import DiagramError
@@ -27,6 +29,21 @@ def test_numbers(text: str, value: float) -> None:
     read = number(tokenise(text)[0])
     assert read == value
     assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("INPUT → FC", "=> or ->"),
+        ("[CONV]×2", r"\*"),
+        ("PAD(−1)", "minus is written -"),
+        ("A(“b”)", "no quotes"),
+    ],
+)
+def test_what_is_printed_in_papers_is_answered_with_what_to_type(text: str, hint: str) -> None:
+    with pytest.raises(DiagramError, match="unexpected character") as caught:
+        tokenise(text)
+    assert re.search(hint, caught.value.hint)
 
 
 @pytest.mark.parametrize(

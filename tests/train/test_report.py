@@ -225,6 +225,13 @@ def test_curves_without_validation_or_without_epochs() -> None:
     assert "0.1" in rate
 
 
+def test_the_loss_is_called_by_its_name() -> None:
+    history = [{"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "lr": 0.1}]
+    assert "cross-entropy in nats" in curves(history)[0][1]
+    assert "focal loss in nats" in curves(history, loss_name="focal")[0][1]
+    assert "binary cross-entropy in nats" in curves(history, loss_name="binary-cross-entropy")[0][1]
+
+
 def test_a_network_that_cannot_be_followed_still_gets_its_page(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -98,8 +98,10 @@ def _compare(words: list[str], networks: "list[Net]", as_json: bool) -> None:
 
 def _accuracy(word: str) -> float | None:
     """On the test split, where the network comes from a finished run."""
-    if "=>" in word or not (Path(word) / "summary.json").is_file():
-        return None
+    from striate.plan import is_diagram
     from striate.train import Run
+
+    if is_diagram(word) or not (Path(word) / "summary.json").is_file():
+        return None
 
     return Run.open(word).summary["test_accuracy"]

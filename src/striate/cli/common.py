@@ -135,16 +135,10 @@ def _explain_usage(error: typer.TyperException) -> tuple[str, str, int]:
     """typer's own complaints: flags, missing arguments, values of the wrong type."""
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path} --help" if context else ""
-    if option := getattr(error, "option_name", None):
-        flags = (
-            [flag for param in context.command.get_params(context) for flag in param.opts] if context else []
-        )
-        if option not in flags:
-            return (
-                f"unknown flag {option}",
-                nearest(option, (f for f in flags if f.startswith("-"))) or hint,
-                2,
-            )
+    if context and hasattr(error, "possibilities"):  # an unknown flag
+        option = str(getattr(error, "option_name", ""))
+        flags = [flag for param in context.command.get_params(context) for flag in param.opts]
+        return f"unknown flag {option}", nearest(option, (f for f in flags if f.startswith("-"))) or hint, 2
     return " ".join(error.format_message().split()), hint, error.exit_code
 
 

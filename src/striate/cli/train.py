@@ -63,6 +63,8 @@ def _train(
     The run keeps the weights that were best on the validation split and looks at the test split once.
     """
     settings = {name: value for name, value in fields.items() if value is not None}
+    if str(resume).startswith("-"):
+        raise UsageError(f"--resume: expected a run folder, got {resume}", "--resume RUN")
     if sum((bool(resume), find_lr, find_batch_size, show_loop)) > 1:
         raise UsageError("--resume, --find-lr, --find-batch-size and --show-loop: one at a time")
     if find_lr or find_batch_size or show_loop:

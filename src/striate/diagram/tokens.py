@@ -8,6 +8,10 @@ from typing import NoReturn
 from striate.diagram.place import DiagramError, Place
 
 LONGEST = 100_000  # characters
+TYPED = {  # what papers and word processors write -> how it is typed
+    **dict.fromkeys("→⇒⟶➜", "the arrow is written => or ->"), **dict.fromkeys("×✕⋅·", "times is written *"),
+    **dict.fromkeys("–—−", "minus is written -"), **dict.fromkeys("“”„‘’", "names need no quotes"),
+}  # fmt: skip
 LONGEST_NAME = 60
 PATTERN = re.compile(
     r"""(?P<space>   [\s\u00a0\ufeff]+ | \#[^\n]* )
@@ -67,7 +71,7 @@ def _unreadable(text: str, at: int) -> NoReturn:
         raise DiagramError(
             "a diagram has no quotes", place, hint="write numbers and words bare: padding=valid"
         )
-    raise DiagramError(f"unexpected character {text[at]!r}", place)
+    raise DiagramError(f"unexpected character {text[at]!r}", place, hint=TYPED.get(text[at], ""))
 
 
 def number(token: Token) -> int | float:

@@ -308,8 +308,14 @@ class Loop:
     def _refuse_nan(self, value: float, what: str = "the loss") -> None:
         if not math.isfinite(value):
             place = f"epoch {self.state.epoch}, batch {self.state.step} of {self.batches}"
+            first = self.state.before + self.state.epoch == 1
+            kept = (
+                "the state that the run began with is"
+                if first
+                else "the best weights and the last good state are"
+            )
             raise StriateError(
-                f"{what} became {value} in {place}; the best weights and the last good state are kept",
+                f"{what} became {value} in {place}; {kept} kept",
                 "try a lower learning rate: --lr",
             )
 

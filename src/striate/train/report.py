@@ -25,6 +25,7 @@ MATRIX_CLASSES = (
 )
 LISTED_CLASSES = 50
 SPLITS = {"test": "test", "val": "validation", "train": "training"}
+LOSSES = {"focal": "focal loss", "binary-cross-entropy": "binary cross-entropy"}  # as a chart writes them
 SHOWN_MISTAKES = 24
 SHOWN_FILTERS = 64
 DRAWING_BYTES = 2 << 20
@@ -87,7 +88,10 @@ def _story(run: "Run", data: "DataSet") -> dict[str, Any]:
         "summary": run.summary,
         "split": SPLITS[split],
         "evaluation": evaluation,
-        "charts": [(title, Markup(svg)) for title, svg in curves(history, run.scratch)],
+        "charts": [
+            (title, Markup(svg))
+            for title, svg in curves(history, run.scratch, run.recipe.loss or "cross-entropy")
+        ],
         "scratch": run.scratch,
         **outcome,
         "mistakes": _mistakes(images, evaluation),
@@ -256,7 +260,9 @@ def phases_told(run: "Run") -> list[str]:
 
 
 def curves(
-    history: list[dict[str, float]], scratch: Sequence[dict[str, float]] = ()
+    history: list[dict[str, float]],
+    scratch: Sequence[dict[str, float]] = (),
+    loss_name: str = "cross-entropy",
 ) -> list[tuple[str, str]]:
     """Loss, accuracy and learning rate by epoch, as (title, SVG), beside a run `scratch` without the weights."""
     if not history:
@@ -274,7 +280,8 @@ def curves(
 
     head = sum(row.get("phase") == 1 for row in history)
     epoch = f"epoch, up to {head} the head alone" if 0 < head < len(history) else "epoch"
-    loss = line_chart("Loss", both("loss"), epoch, "cross-entropy in nats", lambda y: f"{y:.4g}", log=True)
+    unit = f"{LOSSES.get(loss_name, loss_name)} in nats"
+    loss = line_chart("Loss", both("loss"), epoch, unit, lambda y: f"{y:.4g}", log=True)
     accuracy = line_chart("Accuracy", both("accuracy"), epoch, "share", lambda y: f"{100 * y:.4g} %")
     rate = line_chart(
         "Learning rate", [line("learning rate", "lr", "rate")], epoch, "step size", "{:.3g}".format

@@ -19,7 +19,7 @@ from striate.data.splits import SPLITS, restore
 from striate.data.table import named_columns
 from striate.data.whole import Whole, open_whole, relabelled
 from striate.errors import DataError, UsageError, nearest
-from striate.plan import plan
+from striate.plan import is_diagram, plan
 from striate.train import checkpoint, other_data
 from striate.train.checkpoint import Model
 from striate.train.engine import Engine
@@ -273,11 +273,11 @@ def with_rates(recipe: Recipe) -> Recipe:
 
 def _channels(recipe: Recipe, wanted: int | None) -> int | None:
     """A diagram says what it takes; a zoo network is built for the channels that the data has."""
-    return wanted if "=>" in recipe.model or recipe.model.endswith(".diagram") else None
+    return wanted if is_diagram(recipe.model) or recipe.model.endswith(".diagram") else None
 
 
 def _is_code(word: str) -> bool:
-    return ":" in word and "=>" not in word
+    return ":" in word and not is_diagram(word)
 
 
 def environment(engine: Engine) -> dict[str, Any]:
