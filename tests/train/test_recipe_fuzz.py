@@ -39,7 +39,6 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "stop_after": st.floats(1e-3, 1e9),
     "classes": st.none() | st.text(),
     "augment": st.sampled_from(["none", "cutmix, cutout(3)"]),
-    "baseline": st.none() | st.floats(allow_nan=False, allow_infinity=False),
     "columns": st.none() | st.text(),
 }
 SHORT = settings(max_examples=60, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -309,7 +309,10 @@ class Recipe(BaseModel):
         "right",
     )
     stop_after: float | None = setting(
-        OPTIMISATION.but(resume="longer"), None, "training time after which the run ends: 90, 30m, 1h30m", gt=0
+        OPTIMISATION.but(resume="longer"),
+        None,
+        "training time after which the run ends: 90, 30m, 1h30m",
+        gt=0,
     )
     seed: int = setting(
         RUN.but(resume="allowed", head=True, search="no"),
@@ -395,7 +398,9 @@ class Recipe(BaseModel):
     @classmethod
     def _bytes(cls, value: Any) -> Any:
         """20GB is 20,000,000,000 bytes, 20GiB is 20 x 2^30."""
-        if isinstance(value, str) and (m := re.fullmatch(r"(\d{1,15}(?:\.\d*)?)\s*([kmgt])(i?)b?", value.lower())):
+        if isinstance(value, str) and (
+            m := re.fullmatch(r"(\d{1,15}(?:\.\d*)?)\s*([kmgt])(i?)b?", value.lower())
+        ):
             return int(float(m[1]) * (1024 if m[3] else 1000) ** ("kmgt".index(m[2]) + 1))
         return value
 
