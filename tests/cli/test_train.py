@@ -96,6 +96,29 @@ ANOTHER: dict[str, Any] = {  # a value for each field that isn't its default, as
 }
 
 
+TRAINED = {"weights": "w.safetensors"}
+BESIDE: dict[str, dict[str, Any]] = {  # what gives a field its say
+    "freeze": TRAINED,
+    "unfreeze": TRAINED,
+    "head": {**TRAINED, "unfreeze": 1},
+    "head_epochs": {**TRAINED, "unfreeze": 1},
+    "gradual": {**TRAINED, "unfreeze": 2},
+    "layer_decay": TRAINED,
+    "freeze_norms": TRAINED,
+    "l2_sp": TRAINED,
+    "compare_scratch": TRAINED,
+    "momentum": {"opt": "sgd"},
+    "plateau": {"sched": "plateau"},
+    "plateau_factor": {"sched": "plateau"},
+    "cooldown": {"sched": "plateau"},
+    "ema_decay": {"average": "ema"},
+    "focal_gamma": {"loss": "focal"},
+    "min_delta": {"patience": 3},
+    "patience_from": {"patience": 3},
+    "baseline": {"patience": 3},
+}
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, Any]]:
     """What the verb asked of the library, in place of training."""
@@ -145,14 +168,15 @@ def test_flags_and_fields_are_the_same() -> None:
 @pytest.mark.parametrize("field", Recipe.model_fields)
 def test_each_flag_sets_its_field(field: str, asked: list[tuple[str, Any, Any]]) -> None:
     typed, value = ANOTHER[field]
-    words = {"data": "digits", "--model": "lenet5"}
+    beside = BESIDE.get(field, {})
+    words = {"data": "digits", "--model": "lenet5", **{spell(k): str(v) for k, v in beside.items()}}
     words["data" if field == "data" else spell(field)] = typed
     if isinstance(typed, bool):
         words.pop(spell(field))
     switch = [spell(field).replace("--", "--" if typed else "--no-")] if isinstance(typed, bool) else []
     argv = ["train", words.pop("data"), *(w for pair in words.items() for w in pair), *switch]
     assert main(argv) == 0
-    expected = {"data": "digits", "model": "lenet5", field: value}
+    expected = {"data": "digits", "model": "lenet5", **beside, field: value}
     assert asked == [("train", Recipe(**expected), None)]
 
 

@@ -78,7 +78,7 @@ def test_the_recipe_saved_is_the_effective_one(run):
 
 def test_the_command_repeats_the_run():
     r = recipe({"data": "my data", "model": NET, "lr": 0.5, "img_size": 32})
-    assert repeat_command(r) == f"striate train 'my data' --model '{NET}' --lr 0.5 --img-size 32,32"
+    assert repeat_command(r) == f"striate train 'my data' --model '{NET}' --img-size 32,32 --lr 0.5"
 
 
 def test_evaluate_gives_what_training_reported(run):

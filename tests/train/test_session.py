@@ -345,4 +345,4 @@ def test_settings_that_cannot_work_leave_no_folder(tmp_path):
 
 def test_switches_in_the_command_that_repeats_a_run():
     r = recipe({"data": "digits", "model": "lenet5", "whiten": True, "health": False, "clip": 1})
-    assert repeat_command(r) == "striate train digits --model lenet5 --clip 1.0 --whiten --no-health"
+    assert repeat_command(r) == "striate train digits --model lenet5 --whiten --clip 1.0 --no-health"
