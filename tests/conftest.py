@@ -1,10 +1,12 @@
 """Fixtures that every room shares: real data beside the checkout, and peers that import without CUDA."""
 
 import os
+import signal
 import sys
 import types
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -12,6 +14,11 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # torchvision's wheels are built for CUDA builds of torch: without its compiled operators this module can't register.
 sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
+
+# No test depends on how fast the machine is, nor on a shell that silences SIGINT of what it starts in the background.
+hypothesis.settings.register_profile("striate", deadline=None)
+hypothesis.settings.load_profile("striate")
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ import stat
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,11 @@ def pack(root: Path, target: Path, method: int = zipfile.ZIP_DEFLATED, folders: 
             if path.is_file() or folders:
                 z.write(path, path.relative_to(root))
     return target
+
+
+def splits(source: Path) -> dict[str, Any]:
+    """Which image is in which split, but for where the data lies."""
+    return {k: v for k, v in load(source).splits().items() if k not in ("name", "source")}
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -140,9 +146,7 @@ def test_files_that_differ_by_case_only_lie_beside_each_other(write_folder, tmp_
 def test_dots_that_mean_this_folder(write_folder, tmp_path: Path) -> None:
     root = write_folder({"a": 3, "b": 3})
     files = [(f"./{p.relative_to(root)}", p.read_bytes()) for p in sorted(root.rglob("*.png"))]
-    assert load(write(tmp_path / "x.zip", ("./", b""), *files)).splits() == load(root).splits() | {
-        "name": "x"
-    }
+    assert splits(write(tmp_path / "x.zip", ("./", b""), *files)) == splits(root)
 
 
 def test_an_archive_in_an_archive_is_named(write_folder, tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ def test_bytes_before_and_comments_behind(
     with zipfile.ZipFile(path, "a") as z:
         z.comment = comment.replace(b"PK\5\6", b"PK56")
     path.write_bytes(before + path.read_bytes())
-    assert load(path).splits() == load(root).splits() | {"name": "x"}
+    assert splits(path) == splits(root)
 
 
 def test_zip64_as_it_is_written_to_a_stream(write_folder, tmp_path: Path) -> None:
@@ -221,7 +225,7 @@ def test_zip64_as_it_is_written_to_a_stream(write_folder, tmp_path: Path) -> Non
         for file in sorted(root.rglob("*.png")):
             with z.open(zipfile.ZipInfo(str(file.relative_to(root))), "w", force_zip64=True) as member:
                 member.write(file.read_bytes())
-    assert load(tmp_path / "x.zip").splits() == load(root).splits() | {"name": "x"}
+    assert splits(tmp_path / "x.zip") == splits(root)
 
 
 def test_numbers_beyond_32_bits_are_taken_from_the_extra_field() -> None:

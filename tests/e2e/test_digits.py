@@ -134,8 +134,8 @@ def test_for_people(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert header.split() == ["file", "label", "probability", "then"]
     assert "[red]zero\\n.png" in row
     assert main(["evaluate", str(trained)]) == 0
-    *table, last = capsys.readouterr().out.splitlines()
-    assert len(table) == 11
+    *tables, last = capsys.readouterr().out.splitlines()
+    assert len(tables) == 11 + 1 + 12  # of the classes and of their confusion, with a line between them
     assert last.startswith("accuracy ")
     assert last.endswith(" 269 images")
 

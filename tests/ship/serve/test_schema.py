@@ -125,7 +125,7 @@ def _even(picture: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def server(start: Callable[..., Any]) -> Any:
-    return start().wait()
+    return start("harmless").wait()
 
 
 @pytest.mark.parametrize("way", [explore, contradict, fit])
