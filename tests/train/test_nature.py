@@ -7,7 +7,8 @@ from sklearn.datasets import load_digits
 from striate.errors import UsageError
 from striate.train import recipe, resume, train
 from striate.train.nature import natures
-from striate.train.recipe import Recipe, altered, stored
+from striate.train.recipe import Recipe
+from striate.train.written import altered, stored
 
 NET = "INPUT => CONV(4) => BN => RELU => { SKIP + CONV(4) => DROPPATH(0.1) } => RELU => POOL(2) => FC"
 QUICK = {"model": NET, "epochs": 3, "batch_size": 20, "workers": 0, "health": False, "device": "cpu"}

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from striate.errors import UsageError
-from striate.train.recipe import Recipe, recipe, stored, to_yaml
+from striate.train.recipe import Recipe
+from striate.train.written import recipe, stored, to_yaml
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from striate.errors import UsageError
-from striate.train.recipe import Recipe, recipe, to_yaml
+from striate.train.recipe import Recipe
+from striate.train.written import recipe, to_yaml
 
 FIELDS = sorted(Recipe.model_fields)
 SCRAPS = st.sampled_from(

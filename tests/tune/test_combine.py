@@ -4,7 +4,8 @@ import pytest
 
 from striate.errors import UsageError
 from striate.train.nature import no_say
-from striate.train.recipe import Recipe, recipe
+from striate.train.recipe import Recipe
+from striate.train.written import recipe
 from striate.tune.combine import NATURES, checked, choose, combinations
 from striate.tune.space import axes
 

@@ -90,6 +90,6 @@ def _tune(
 def _read(config: Path | None) -> dict[str, Any]:
     if config is None:
         return {}
-    from striate.train.recipe import read_yaml
+    from striate.train.written import read_yaml
 
     return read_yaml(config)

@@ -5,8 +5,9 @@ from typing import Any
 
 from striate.errors import UsageError
 from striate.train.nature import flag, natures
-from striate.train.recipe import Recipe, altered
+from striate.train.recipe import Recipe
 from striate.train.run import with_rates
+from striate.train.written import altered
 
 NATURES = dict(natures(Recipe))
 HARMLESS = {name for name, nature in NATURES.items() if nature.resume == "freely"}

@@ -20,8 +20,9 @@ from striate.train.checkpoint import Model
 from striate.train.engine import pick_device
 from striate.train.loop import Loop
 from striate.train.nature import natures
-from striate.train.recipe import Recipe, recipe
+from striate.train.recipe import Recipe
 from striate.train.signals import Interrupted
+from striate.train.written import recipe
 
 CONVNET = "INPUT => CONV(32,3) => BN => RELU => POOL(2) => CONV(64,3) => BN => RELU => POOL(2) => FC(64) => RELU => FC"
 DENSE = "INPUT => FC(64) => RELU => FC(64) => RELU => FC"

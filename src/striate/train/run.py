@@ -27,7 +27,7 @@ from striate.train.evaluate import evaluate
 from striate.train.labels import LabelEvaluation
 from striate.train.metrics import Evaluation
 from striate.train.optim import defaults
-from striate.train.recipe import Recipe, heeded, stored
+from striate.train.recipe import Recipe
 from striate.train.records import (
     read_command,
     read_environment,
@@ -35,6 +35,7 @@ from striate.train.records import (
     read_splits,
     read_summary,
 )
+from striate.train.written import heeded, stored
 
 SCRATCH = "scratch"  # folder inside a run's, of the run without the weights that it started from
 FINE = 0.1  # of the usual learning rate, where training starts from trained weights

@@ -42,10 +42,11 @@ from striate.train.labels import LabelEvaluation
 from striate.train.loop import Loop
 from striate.train.metrics import Evaluation
 from striate.train.nature import flag
-from striate.train.recipe import Recipe, altered, to_yaml
+from striate.train.recipe import Recipe
 from striate.train.records import read_state
 from striate.train.run import SCRATCH, Run, effective, environment, open_data
 from striate.train.saver import Saver
+from striate.train.written import altered, to_yaml
 from striate.transfer.weights import Pretrained
 
 PLACE = ("striate", "torch", "device", "precision")  # where a run goes on as it would have

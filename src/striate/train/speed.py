@@ -15,7 +15,7 @@ from striate.layers import Conv2d
 from striate.train.engine import Engine
 from striate.train.events import Listener, State
 from striate.train.loop import Loop
-from striate.train.recipe import recipe
+from striate.train.written import recipe
 
 WARM_STEPS = 3
 BATCHES = 8  # of random images, over and over

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from striate.train.nature import natures, no_say
-from striate.train.recipe import Recipe, recipe
+from striate.train.recipe import Recipe
+from striate.train.written import recipe
 from striate.tune.space import Axis, Choice, Value
 
 Settings = Mapping[str, Any]

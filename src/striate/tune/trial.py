@@ -9,8 +9,8 @@ from striate.errors import StriateError
 from striate.train import recipe, train
 from striate.train.events import Listener, State
 from striate.train.hooks.watch import score
-from striate.train.recipe import heeded
 from striate.train.signals import Interrupted
+from striate.train.written import heeded
 from striate.tune.combine import choose
 from striate.tune.space import Axis
 
