@@ -2,12 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
-
-if TYPE_CHECKING:
-    from striate.train.recipe import Recipe
+from pydantic import BaseModel, Field
 
 Group = Literal["data", "network", "transfer", "optimisation", "run"]
 # whether a run that goes on may have another value: `freely`, where it has no part in the result; `longer`, where it
@@ -55,7 +52,7 @@ def setting(nature: Nature, default: Any, description: str, **limits: Any) -> An
     return Field(default, description=description, json_schema_extra={"nature": nature}, **limits)  # type: ignore[dict-item]
 
 
-def natures(kind: "type[Recipe]") -> Iterator[tuple[str, Nature]]:
+def natures(kind: type[BaseModel]) -> Iterator[tuple[str, Nature]]:
     """Each field of the recipe with its nature; raises TypeError for one that states none."""
     for name, info in kind.model_fields.items():
         stated = info.json_schema_extra
@@ -69,7 +66,7 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def no_say(recipe: "Recipe", nature: Nature) -> tuple[str, str] | None:
+def no_say(recipe: BaseModel, nature: Nature) -> tuple[str, str] | None:
     """Why a field of this nature has no say in `recipe`, and what would give it one; None where it has."""
     needs = dict(nature.needs) if nature.head else {"trains_network": (True,), **nature.needs}
     for other, values in needs.items():
