@@ -1,8 +1,9 @@
 """Design a convolutional network in one line of text, see every number before training, train it, take it apart."""
 
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from striate.lazy import lazy
 
 if TYPE_CHECKING:
     from striate.ship import load as load
@@ -14,9 +15,4 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 __version__ = "0.1.0"
 _HOME = {"ConvNetClassifier": "train.estimator", "load": "ship.predictor"}  # imported when asked for
 __all__ = ["__version__", *sorted(_HOME)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'striate' has no attribute {name!r}")
-    return getattr(import_module(f"striate.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOME)

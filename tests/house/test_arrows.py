@@ -8,7 +8,7 @@ import pytest
 import striate
 
 SOURCE = Path(striate.__file__).parent
-BASE = {"errors", "files", "settings", "chance"}
+BASE = {"errors", "files", "lazy", "settings", "chance"}
 MAY_USE = {
     "layers": set(),
     "diagram": {"layers"},

@@ -1,7 +1,8 @@
 """From a folder of images to batches of numbers, and nothing silently wrong on the way."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from striate.lazy import lazy
 
 if TYPE_CHECKING:
     from striate.data.augment import Augmentation as Augmentation
@@ -45,9 +46,4 @@ _HOME = {  # public name -> module; looked up when used, so that the package cos
     "class_weights": "weights", "image_weights": "weights", "positive_weights": "weights",
 }  # fmt: skip
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'striate.data' has no attribute {name!r}")
-    return getattr(import_module(f"striate.data.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOME)

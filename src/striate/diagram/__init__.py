@@ -3,8 +3,9 @@
 Names load on first use, so that a mistake in a diagram is reported before torch is imported.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from striate.lazy import lazy
 
 if TYPE_CHECKING:
     from striate.diagram.network import Network as Network
@@ -27,9 +28,4 @@ _HOME = {
     "weights": "read",
 }
 __all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOME)

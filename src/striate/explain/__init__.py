@@ -3,8 +3,9 @@
 The modules `filters`, `health` and `kernels` hold the functions of their names and what goes with them.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from striate.lazy import lazy
 
 if TYPE_CHECKING:
     from striate.explain.attribution import METHODS as METHODS
@@ -53,9 +54,4 @@ _HOME = {  # public name -> module; looked up when used
     "look": "view", "save": "view",
 }  # fmt: skip
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'striate.explain' has no attribute {name!r}")
-    return getattr(import_module(f"striate.explain.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOME)

@@ -1,7 +1,8 @@
 """One file that takes raw pixels, the predictor, and the server."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from striate.lazy import lazy
 
 if TYPE_CHECKING:
     from striate.ship.export import export as export
@@ -18,9 +19,4 @@ _HOME = {
     "load": "predictor",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'striate.ship' has no attribute {name!r}")
-    return getattr(import_module(f"striate.ship.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOME)

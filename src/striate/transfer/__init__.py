@@ -1,7 +1,8 @@
 """Weights from elsewhere, and ours for elsewhere; frozen features and new heads."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from striate.lazy import lazy
 
 if TYPE_CHECKING:
     from striate.transfer.download import find_weights as find_weights
@@ -29,9 +30,4 @@ _HOME = {  # public name -> module; looked up when used
     "Pretrained": "weights", "load_weights": "weights",
 }  # fmt: skip
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'striate.transfer' has no attribute {name!r}")
-    return getattr(import_module(f"striate.transfer.{_HOME[name]}"), name)
+__getattr__ = lazy(__name__, _HOME)
