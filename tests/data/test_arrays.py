@@ -80,6 +80,11 @@ def test_one_hot_labels_and_columns_are_classes(tmp_path: Path, labels: npt.NDAr
             assert (data.parts()[split].labels == images.labels).all()
 
 
+def test_names_may_be_objects_as_in_a_column_of_a_data_frame() -> None:
+    names = np.array(["ant", "bee", "cat"])[Y]
+    assert load((X, names.astype(object))).splits() == load((X, names)).splits()
+
+
 def test_a_folder_comes_before_the_data_set_of_its_name(write_folder, tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
     write_folder({"cat": 3, "dog": 3}).rename(tmp_path / "digits")
     monkeypatch.chdir(tmp_path)
@@ -142,9 +147,12 @@ def test_what_does_not(values: np.ndarray, says: str) -> None:
         (X, np.linspace(0, 1, 60), "not whole numbers"),
         (X, np.zeros((60, 3, 2)), "labels of shape"),
         (X, np.full(60, 2), "one class only"),
+        (X, np.eye(3)[Y] * 2 - 1, "rows of 3 numbers that are not all 0 or 1"),
+        (X, [("a",), ("a", "b")] * 30, "labels: not all of one size"),
+        ([X[0], X[1, 1:]] * 30, Y, "pixels: not all of one size"),
     ],
 )
-def test_arrays_that_do_not_fit(x: np.ndarray, y: np.ndarray, says: str) -> None:
+def test_arrays_that_do_not_fit(x: npt.ArrayLike, y: npt.ArrayLike, says: str) -> None:
     with pytest.raises(DataError, match=says):
         load((x, y))
 
@@ -167,9 +175,11 @@ def test_npz_files_that_are_none(tmp_path: Path) -> None:
     np.savez(path, x_train=np.array([{}], object), y_train=Y)
     with pytest.raises(DataError, match="allow_pickle"):
         load(path)
-    path.write_bytes(b"PK\3\4 nonsense")
-    with pytest.raises(DataError, match=r"can't be read as \.npz"):
-        load(path)
+    np.save(tmp_path / "one.npy", X)
+    for data in (b"PK\3\4 nonsense", b"no zip at all", (tmp_path / "one.npy").read_bytes()):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=r"can't be read as \.npz: File is not a zip file"):
+            load(path)
 
 
 HOT = np.eye(12, dtype=np.uint8)

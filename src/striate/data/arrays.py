@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.npyio import NpzFile
 
 from striate.data.folder import SPLITS
 from striate.data.scale import UNKNOWN, White, to_uint8, white_of
@@ -64,10 +65,17 @@ def from_arrays(x: npt.ArrayLike, y: npt.ArrayLike, name: str = "arrays", white:
 
     `white` is the scale of the data that a network was trained on.
     """
-    labels = without_hot({"y": np.asarray(y)})
-    images = np.asarray(x)
+    labels = without_hot({"y": _even(y, f"{name}/labels")})
+    images = _even(x, f"{name}/pixels")
     white = white_of([(f"{name}/pixels", images)], white)
     return _source(name, {"all": array_part(f"{name}/", images, labels["y"], white)}, white)
+
+
+def _even(values: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as e:
+        raise DataError(f"{what}: not all of one size; expected an array") from e
 
 
 def _source(name: str, parts: dict[str, Part], white: White) -> Source:
@@ -106,6 +114,8 @@ def target_names(y: npt.NDArray[Any], what: str) -> Targets:
         if not np.array_equal(y, np.rint(y)):
             raise DataError(f"{what}: labels are not whole numbers")
         y = y.astype(np.int64)
+    if y.dtype.kind == "O" and all(isinstance(v, str) for v in y.flat):  # a column of a data frame
+        y = y.astype(str)
     if y.ndim == 1 and y.dtype.kind in "iuUb":
         names, codes = np.unique(y, return_inverse=True)
         words = [str(v) for v in names.tolist()]
@@ -130,7 +140,9 @@ def without_hot(labels: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray
     if other := next((n for n, y in hot.items() if y.shape[1] != k), ""):
         raise DataError(f"{name} has {k} columns of labels, {other} has {hot[other].shape[1]}")
     numbers = {n: y for n, y in labels.items() if n not in hot}
-    if not all(np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all() for y in hot.values()):
+    if wrong := next((n for n, y in hot.items() if not np.isin(y, (0, 1)).all()), ""):
+        raise DataError(f"{wrong}: rows of {k} numbers that are not all 0 or 1 are no labels")
+    if not all((y.sum(1) == 1).all() for y in hot.values()):
         if numbers:
             raise DataError(
                 f"{name} has rows of 0 and 1 for {k} labels, but {min(numbers)} has one label an image"
@@ -175,7 +187,7 @@ def _members(file: Path | BytesIO) -> tuple[dict[tuple[str, str], npt.NDArray[An
     try:
         with (
             open(file, "rb") if isinstance(file, Path) else file as raw,
-            np.load(raw, allow_pickle=False) as members,
+            NpzFile(raw, allow_pickle=False) as members,  # np.load advises to unpickle what is no zip
         ):
             for name in members.files:
                 if not (place := key(name)):
