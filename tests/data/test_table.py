@@ -140,6 +140,8 @@ def test_wrong_lines_are_named(images: Path, text: str, says: str) -> None:
 def test_text_that_is_not_utf8(images: Path) -> None:
     with pytest.raises(DataError, match="line 2: not UTF-8"):
         load(write(images, "path,label\np/0.png,ä\n", "latin-1"))
+    with pytest.raises(DataError, match="line 1: not UTF-8 text, it seems to be UTF-16"):
+        load(write(images, "path,label\np/0.png,a\n", "utf-16-le"))
 
 
 def test_a_data_frame(images: Path) -> None:
@@ -149,6 +151,15 @@ def test_a_data_frame(images: Path) -> None:
     data = load(frame)
     assert data.classes == ("0", "1")
     assert (data.train.read([0]) == int(Path(data.train.ids[0]).stem)).all()
+
+
+def test_a_cell_of_a_frame_may_hold_several_labels(images: Path) -> None:
+    paths = [str(images / f"p/{i}.png") for i in range(12)]
+    data = load(Frame({"path": paths, "label": [["b", "a"], ("a",), "c"] * 4}))
+    assert data.classes == ("a", "b", "c")
+    for part in data.parts().values():
+        numbers = [int(Path(i).stem) % 3 for i in part.ids]
+        assert part.labels.tolist() == [[[1, 1, 0], [1, 0, 0], [0, 0, 1]][n] for n in numbers]
 
 
 def test_labels_that_changed_are_other_data(images: Path) -> None:

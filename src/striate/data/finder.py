@@ -32,7 +32,10 @@ class Finder:
         elif not os.path.isabs(path):
             path = os.path.normpath(self.prefix + path).replace(os.sep, "/")
         if not self.anywhere and (os.path.isabs(path) or path.split("/")[0] == ".."):
-            raise DataError(f"path {cell!r} leads out of the folder of the table")
+            raise DataError(
+                f"path {cell!r} leads out of the folder of the table",
+                "give as DATA the folder that holds both",
+            )
         if self.tree.has(path):
             return path
         end = "/" + nfc(cell.replace("\\", "/")).removeprefix("./")

@@ -37,6 +37,7 @@ ROLES = {
     "weight": ("weight", "sample_weight"),
 }
 YES, NO = ("1", "1.0", "true", "yes", "t", "y"), ("", "0", "0.0", "false", "no", "f", "n")
+AS_UTF8 = "save it as UTF-8"
 OUT = "--columns {}= leaves the column out"
 
 
@@ -121,6 +122,8 @@ def from_frame(frame: Any, root: str | Path = ".", columns: Mapping[str, str] | 
 
 def _text(cell: Any) -> str:
     """A cell as a CSV file would have it: what is missing is empty."""
+    if isinstance(cell, list | tuple | set | np.ndarray):
+        return "|".join(sorted(map(str, cell)))
     missing = cell is None or (not isinstance(cell, str) and str(cell) in ("nan", "<NA>", "NaT"))
     return "" if missing else str(cell)
 
@@ -132,7 +135,9 @@ def read_csv(data: bytes, name: str) -> Table:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as e:
         line = data.count(b"\n", 0, e.start) + 1
-        raise DataError(f"{name!r}, line {line}: not UTF-{16 if wide else 8} text") from e
+        raise DataError(f"{name!r}, line {line}: not UTF-{16 if wide else 8} text", AS_UTF8) from e
+    if "\0" in text:
+        raise DataError(f"{name!r}, line 1: not UTF-8 text, it seems to be UTF-16 without its mark", AS_UTF8)
     first = text.split("\n", 1)[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     rows, lines = [], []
@@ -208,7 +213,7 @@ def _notes(
 
 def _completed(cell: str, path: str, prefix: str) -> bool:
     said = cell.replace("\\", "/")
-    return not os.path.isabs(said) and os.path.normpath(prefix + said).replace(os.sep, "/") != path
+    return not os.path.isabs(said) and nfc(os.path.normpath(prefix + said).replace(os.sep, "/")) != nfc(path)
 
 
 def _split_words(table: Table, column: str) -> list[str]:
