@@ -108,6 +108,8 @@ def test_a_folder_without_an_image_says_what_is_in_it(write_folder) -> None:
         {"HAM10000_images_part_1": 3, "HAM10000_images_part_2": 3},
         {"images_001": 2, "images_002": 2, "images_010": 2},
         {f"fold{k}/{c}": 2 for k in range(5) for c in "ab"},
+        {"shard-00000-of-00002": 2, "shard-00001-of-00002": 2},
+        {"train.1": 2, "train.2": 2},
         {"train/Batch 1": 2, "train/Batch 2": 2, "test/Batch 1": 1, "test/Batch 2": 1},
     ],
 )

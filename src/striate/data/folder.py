@@ -26,7 +26,10 @@ SPLITS = {
     "testing": "test",
 }
 TRAIN = re.compile(r"(?<![a-z])train(ing)?(?![a-z])")  # in the name of a folder that may be a split
-SHARD = re.compile(r"(?:(.*)[^a-z])?(?:part|fold|shard|chunk|batch|split|subset|images)[-_ ]?[0-9]+", re.I)
+SHARD = re.compile(
+    r"(?:(.*)[^a-z])?(?:part|fold|shard|chunk|batch|split|subset|images|train)[-_. ]?[0-9]+(?:-of-[0-9]+)?",
+    re.I,
+)
 LAYOUT = "expected one folder of images for each class, or train/ and val/ or test/ with such folders in them"
 
 
