@@ -63,6 +63,14 @@ def test_portable_maps_of_more_than_8_bits_have_the_range_that_they_state(
     assert (decode(data, 1) == grey).all()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "F"])
+def test_tiff_with_long_offsets_is_a_tiff(mode: str) -> None:
+    image = PHOTO.convert("L").convert(mode) if mode != "RGB" else PHOTO
+    big = encoded("TIFF", image, big_tiff=True)
+    assert big[:4] == b"II+\0"
+    assert (decode(big) == decode(encoded("TIFF", image))).all()
+
+
 @pytest.mark.parametrize("name", ["AVIF", "HEIF", "PPM"])
 def test_what_is_cut_is_found(name: str) -> None:
     whole = encoded(name)

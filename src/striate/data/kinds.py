@@ -21,7 +21,7 @@ MAGIC = (
     (b"\0\0\0\x0cjP", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"FUJIFILMCCD-RAW", "camera raw"), (b"IIRO\x08", "camera raw"), (b"IIRS\x08", "camera raw"),
     (b"MMOR\0", "camera raw"), (b"IIU\0", "camera raw"), (b"FOVb", "camera raw"), (b"\0MRM", "camera raw"),
-    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),
     (b"version https://git-lfs.github.com/spec/", "Git LFS pointer"), (b"/annex/objects/", "git-annex pointer"),
     (b"%PDF", "PDF"), (b"%!PS", "PostScript"), (b"\xc5\xd0\xd3\xc6", "EPS"), (b"SIMPLE", "FITS"),
     (b"8BPS", "PSD"), (b"\xd7\xcd\xc6\x9a", "WMF"), (b"PK\3\4", "ZIP"), (b"PK\5\6", "ZIP"), (b"\x1f\x8b", "gzip"),
