@@ -131,6 +131,12 @@ def test_subsets_part_the_rows(folder: Path) -> None:
         ({"y_col": ["age", "rank"]}, UsageError, "takes one column"),
         ({"class_mode": "catgorical"}, UsageError, "unknown class_mode"),
         ({"weight_col": "size"}, UsageError, "numbers are expected"),
+        (
+            {"columns": COLUMNS | {"class": ["a", "b"]}},
+            DataError,
+            "column 'class' has 2 values for 8 file names",
+        ),
+        ({"directory": "nowhere"}, DataError, "'nowhere': no such folder"),
         ({"classes": ["d"]}, DataError, "no row is of class 'd'"),
     ],
 )

@@ -39,12 +39,15 @@ class Frame(ImageFiles):
         *pixels: Any,
     ) -> None:
         super().__init__(Folder("" if directory is None else str(directory)), *pixels)
+        if self.root and not os.path.isdir(self.root):
+            raise DataError(f"{self.root!r}: no such folder")
         if class_mode is not None and class_mode not in MODES:
             raise UsageError(f"unknown class_mode {class_mode!r}", nearest(str(class_mode), MODES))
         self.mode = class_mode
         self.paths = [self._path(x_col, value) for value in column(dataframe, x_col)]
+        n = len(self.paths)
         rows = self._valid(x_col) if validate_filenames else list(range(len(self.paths)))
-        names = column(dataframe, _one(y_col, class_mode)) if class_mode in NAMED else []
+        names = _column(dataframe, _one(y_col, class_mode), n) if class_mode in NAMED else []
         self.class_indices: dict[str, int] = {}
         if class_mode in NAMED:
             rows = self._classes(names, rows, classes)
@@ -59,10 +62,10 @@ class Frame(ImageFiles):
             if class_mode == "multi_output" and isinstance(y_col, str):
                 raise UsageError("class_mode 'multi_output' needs a list of columns as y_col")
             wanted = [y_col] if isinstance(y_col, str) else y_col
-            self.columns = [_numbers(dataframe, name)[rows] for name in wanted]
+            self.columns = [_numbers(dataframe, name, n)[rows] for name in wanted]
             if class_mode == "raw":
                 self.columns = self.columns if isinstance(y_col, str) else [np.stack(self.columns, 1)]
-        self.weights = None if weight_col is None else _numbers(dataframe, weight_col)[rows]
+        self.weights = None if weight_col is None else _numbers(dataframe, weight_col, n)[rows]
 
     def _path(self, x_col: str, value: Any) -> str:
         if not isinstance(value, str | Path):
@@ -129,9 +132,17 @@ def _one(y_col: str | Sequence[str], mode: str | None) -> str:
     return y_col
 
 
-def _numbers(frame: Any, name: str) -> npt.NDArray[Any]:
+def _column(frame: Any, name: str, n: int) -> list[Any]:
+    """A column with a value for each of `n` files."""
+    values = column(frame, name)
+    if len(values) != n:
+        raise DataError(f"column {name!r} has {len(values)} values for {n} file names")
+    return values
+
+
+def _numbers(frame: Any, name: str, n: int) -> npt.NDArray[Any]:
     """A column of numbers, or of arrays of them, that can become a tensor."""
-    values = np.asarray(column(frame, name))
+    values = np.asarray(_column(frame, name, n))
     if values.dtype.kind not in "biuf":
         raise UsageError(f"column {name!r} holds {values.dtype}; numbers are expected")
     return values
