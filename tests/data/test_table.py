@@ -296,6 +296,12 @@ def test_what_was_made_of_the_columns_is_told(images: Path) -> None:
     assert load(path, columns=named_columns("weight=, split=")).train.weights is None
 
 
+def test_columns_that_nothing_is_taken_from_are_told(images: Path) -> None:
+    lines = "".join(f"p/{i}.png,{'ab'[i % 2]},{'train' if i < 9 else 'test'},{i % 2},x\n" for i in range(12))
+    data = load(write(images, "path,label,split,is_valid,dx\n" + lines))
+    assert data.notes[1:] == ("not used: 'is_valid', 'dx'",)
+
+
 @pytest.mark.parametrize("words", [("True", "False"), ("1", "0"), ("yes", "")])
 def test_columns_of_yes_and_no_are_splits(images: Path, words: tuple[str, str]) -> None:
     yes, no = words
@@ -305,6 +311,7 @@ def test_columns_of_yes_and_no_are_splits(images: Path, words: tuple[str, str]) 
     data = load(write(images, "path,label,is_valid,is_test\n" + "".join(lines)))
     assert [len(part) for part in data.parts().values()] == [8, 2, 2]
     assert sorted(data.val.ids) == ["p/8.png", "p/9.png"]
+    assert not any("not used" in note for note in data.notes)
     write(images, "path,label,is_valid\np/0.png,a,1\np/1.png,b,maybe\n")
     with pytest.raises(DataError, match="line 3: is_valid 'maybe' is neither yes nor no"):
         load(images / "labels.csv")

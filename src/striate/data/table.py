@@ -196,6 +196,8 @@ def _notes(
         )
     unsplit = "column {!r} divides nothing: no value of it is train, val or test"
     notes += map(unsplit.format, _no_splits(table, given))
+    if unread := _unread(table, {*roles.values(), *(classes or ()), *_no_splits(table, given)}):
+        notes.append(f"not used: {some(unread)}")
     if classes:
         notes.append(f"several labels an image: columns {some(classes)}")
     elif targets and isinstance(targets[0], tuple):
@@ -209,6 +211,12 @@ def _notes(
         first = f"{cells[bare[0]]!r} is {paths[bare[0]]!r}"
         notes.append(f"{len(bare)} of {len(paths)} file names were completed: {first}")
     return tuple(notes)
+
+
+def _unread(table: Table, used: set[str]) -> list[str]:
+    """The columns that nothing is taken from; flags are read together."""
+    flags = FLAGS if {c.lower() for c in used} & FLAGS.keys() else ()
+    return [c for c in table.columns if c and c not in used and c.lower() not in flags]
 
 
 def _completed(cell: str, path: str, prefix: str) -> bool:
