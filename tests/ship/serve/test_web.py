@@ -74,6 +74,17 @@ def test_what_is_no_bearer_of_the_token(client, given: str) -> None:
     assert client(token="hush").get("/models", headers={"Authorization": given}).status_code == 401
 
 
+def test_parameters_are_described_as_they_are_refused(client) -> None:
+    server = client()
+    assert server.post("/predict?top=none").status_code == 400
+    paths = server.get("/openapi.json").json()["paths"]
+    pictured = {
+        name for name, path in paths.items() if any("422" in told["responses"] for told in path.values())
+    }
+    assert pictured == {name for name, path in paths.items() if "post" in path}  # 422 is for pictures alone
+    assert "Validation Error" not in server.get("/docs").text
+
+
 @pytest.mark.parametrize("proxy", ["keeps", "strips"])
 def test_every_link_stays_below_the_path_of_the_proxy(client, proxy: str) -> None:
     """The pages as a browser at http://site/classify/ sees them; the token is asked for as without a proxy."""

@@ -43,7 +43,7 @@ def application(
         yield
         await store.close()
 
-    app = FastAPI(
+    app = _Described(
         title="striate",
         version=__version__,
         lifespan=life,
@@ -57,6 +57,13 @@ def application(
     _refusals(app)
     guard = Guard(app, settings, metrics)
     return _shared(guard, settings) if settings.allow_origins else guard
+
+
+class _Described(FastAPI):
+    """FastAPI, without the 422 that it describes for every parameter: here such a parameter is answered 400."""
+
+    def openapi(self) -> dict[str, Any]:
+        return schema.without_validation(super().openapi())
 
 
 @contextmanager

@@ -8,8 +8,8 @@ HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>striate: r
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
 :root { color-scheme: light dark } body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto;
 padding: 0 1rem; overflow-wrap: anywhere } h2 { font: 600 1rem ui-monospace, monospace; margin: 2rem 0 .3rem }
-p { margin: .6rem 0 .2rem } dl { margin: 0; display: grid; grid-template-columns: minmax(6rem, 40%) 1fr;
-gap: .1rem 1rem } dt { font-family: ui-monospace, monospace } dd { margin: 0 } a { color: inherit }
+p { margin: .6rem 0 .2rem } dl { margin: 0; display: grid; grid-template-columns: minmax(6rem, 50%) 1fr;
+gap: .1rem 1rem } dt { font: .88rem/1.7 ui-monospace, monospace } dd { margin: 0 } a { color: inherit }
 </style><h1>striate: routes</h1><p>For programs: <a href="openapi.json">/openapi.json</a></p>"""
 
 
