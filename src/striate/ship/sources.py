@@ -73,13 +73,16 @@ def _path(path: Path) -> Iterator[tuple[str, Picture]]:
         yield str(path), str(path)
 
 
-def _handle(file: Any, name: str) -> tuple[str, bytes]:
+def _handle(file: Any, name: str) -> tuple[str, Picture]:
     """What is left in an open file, or in whatever else can be read."""
     data = file.read()
-    if not isinstance(data, bytes):
+    if not isinstance(data, bytes | bytearray):
         raise UsageError(f"no pictures in {type(file).__name__}", "open the file in binary mode, 'rb'")
     own = getattr(file, "name", "")
-    return (own if isinstance(own, str) and own else name or "file"), data
+    name = own if isinstance(own, str) and own else name or "file"
+    return name, bytes(data) or DataError(
+        f"{name!r}: nothing is left to read", "seek(0) goes back to the start"
+    )
 
 
 def _array(array: Numbers, name: str) -> Iterator[tuple[str, Picture]]:
