@@ -486,9 +486,11 @@ def test_names_of_models() -> None:
         "b": "model.onnx",
         "net.int8": "x/net.int8.onnx",
     }
-    for words in (["a=x", "a=y"], ["a/b=x"], ["=x", "x"]):
+    for words in (["a=x", "a=y"], ["=x", "x"]):
         with pytest.raises(UsageError):
             named(words)
+    with pytest.raises(UsageError, match=r"nothing is at hydra/lr=0\.1"):  # a name can't hold a path
+        named(["hydra/lr=0.1"])
 
 
 def test_a_path_is_a_path_whatever_signs_are_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

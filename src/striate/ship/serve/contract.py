@@ -128,8 +128,9 @@ def named(words: list[str]) -> dict[str, str]:
             name, path = "", word
         name = name or re.sub(r"[^\w.-]+", "_", _called(Path(path)))
         if not NAME.fullmatch(name):
+            nowhere = f"nothing is at {word}; " if path != word else ""
             raise UsageError(
-                f"model name {name!r}: letters, digits, dot, dash and underscore only", "NAME=RUN"
+                f"{nowhere}model name {name!r}: letters, digits, dot, dash and underscore only", "NAME=RUN"
             )
         if name in found:
             raise UsageError(f"two models are named {name}", f"NAME={path}")
