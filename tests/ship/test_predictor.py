@@ -132,10 +132,11 @@ def test_open_files_are_read_whole(predictor: Predictor, digits_folder: Path) ->
     with open(file, encoding="latin-1") as text, pytest.raises(UsageError, match="TextIOWrapper") as error:
         predictor(text)
     assert "'rb'" in error.value.hint
-    with open(file, "rb") as read, pytest.raises(DataError, match="nothing is left to read") as error:
+    with open(file, "rb") as read:
         read.read()
-        predictor(read)
-    assert "seek(0)" in error.value.hint
+        with pytest.raises(DataError, match="nothing is left to read") as left:
+            predictor(read)
+    assert "seek(0)" in left.value.hint
 
 
 def test_a_float_picture_is_its_8_bit_version_alone_and_in_any_batch(predictor: Predictor) -> None:

@@ -333,6 +333,25 @@ def test_a_worker_that_died_has_nothing_that_waits(tmp_path: Path, monkeypatch: 
     assert not team.failed
 
 
+def test_workers_that_fail_together_end_the_server_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether its model is there is asked of a worker that lives: one that is dead would be waited for in vain."""
+    monkeypatch.setattr(server_room.metrics, "forget", lambda pid: None)
+
+    def supervise(*workers: Any) -> Any:
+        team = object.__new__(server_room._Workers)
+        team.should_exit, team.processes = threading.Event(), list(workers)
+        team.keep_subprocess_alive()
+        return team
+
+    def failed(pid: int) -> Any:
+        return SimpleNamespace(pid=pid, exitcode=server_room.STARTUP_FAILURE)
+
+    loading = SimpleNamespace(pid=9, exitcode=None, wait_until_ready=lambda seconds, over: True)
+    assert supervise(failed(7), failed(8)).failed
+    team = supervise(failed(7), loading, failed(8))
+    assert (team.failed, team.processes, team._missing) == (False, [loading], 2)
+
+
 def command(*argv: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "striate", "serve", *map(str, argv)],

@@ -48,7 +48,8 @@ class _Server(uvicorn.Server):
 class _Workers(Multiprocess):
     """uvicorn's supervisor, for which a worker that can't load its model is no end while another answers.
 
-    A worker is there until its process ends: one that starts, or is given no time to run, can't answer uvicorn's pings.
+    A worker is there until its process ends: one that starts, or is given no time to run, can't answer uvicorn's pings,
+    nor can one that has ended, which would be waited for in vain.
     """
 
     failed = False
@@ -58,13 +59,14 @@ class _Workers(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         if self.should_exit.is_set():
             return
-        for process in [p for p in self.processes if p.exitcode is not None]:
-            self.processes.remove(process)
+        dead = [p for p in self.processes if p.exitcode is not None]
+        self.processes = [p for p in self.processes if p not in dead]
+        for process in dead:
             if process.pid is not None:
                 metrics.forget(process.pid)
             if process.exitcode != STARTUP_FAILURE:
                 self._begin()
-            elif any(p.is_ready(LONG) for p in self.processes):
+            elif any(p.wait_until_ready(LONG, self.should_exit) for p in self.processes):
                 self._missing, self._again_at = self._missing + 1, time.monotonic() + self.pause
                 team = len(self.processes)
                 log.warning("%d of %d workers answer; the rest is tried again", team, team + self._missing)
