@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,10 @@ def _handle(file: Any, name: str) -> tuple[str, Picture]:
         raise UsageError(f"no pictures in {type(file).__name__}", "open the file in binary mode, 'rb'")
     own = getattr(file, "name", "")
     name = own if isinstance(own, str) and own else name or "file"
-    return name, bytes(data) or DataError(
-        f"{name!r}: nothing is left to read", "seek(0) goes back to the start"
-    )
+    with suppress(AttributeError, OSError):  # of what can't tell where it is
+        if not data and file.tell():
+            return name, DataError(f"{name!r}: nothing is left to read", "seek(0) goes back to the start")
+    return name, bytes(data)
 
 
 def _array(array: Numbers, name: str) -> Iterator[tuple[str, Picture]]:
