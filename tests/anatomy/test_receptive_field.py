@@ -323,6 +323,25 @@ def test_stacked_branches_and_broadcast_gates_are_followed() -> None:
     assert (f.size((16, 16)), f.padding) == ((7, 7), (3, 3))
 
 
+@pytest.mark.parametrize("how", ["stack", "cat"])
+def test_rows_picked_one_by_one_and_joined_are_refused(how: str) -> None:
+    """The gradient of the last map spans 9 rows, each of its values sees 3 of the 10 rows that were picked."""
+
+    class Rows(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            rows = [x[:, :, i] for i in range(0, 30, 3)]
+            return torch.stack(rows, 2) if how == "stack" else torch.cat([r[:, :, None] for r in rows], 2)
+
+    net = nn.Sequential(conv(3), Rows(), conv(3))
+    rows = support(net, 32, 4, 4)
+    f = fields(net, (1, 32, 32))[-1]
+    assert rows[1] - rows[0] + 1 == 9
+    assert (f.size((32, 32)), f.refused) == (
+        None,
+        f"values from several places are put side by side at 1 ({how})",
+    )
+
+
 def test_kernels_that_depend_on_the_whole_image_slide_all_the_same() -> None:
     class Conditional(nn.Module):
         """Yang et al., 2019: the kernel is a mixture of experts that the pooled image weighs."""

@@ -3,6 +3,7 @@
 import copy
 import functools
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -294,6 +295,22 @@ def test_reasons_are_given_where_a_trace_is_impossible() -> None:
         trace(nn.Sequential(nn.Identity(), nn.Conv2d(8, 4, 3)), (3, 8, 8))
     with pytest.raises(TraceError, match="lazy layers"):
         trace(nn.Sequential(nn.LazyConv2d(4, 3)), (3, 8, 8))
+
+
+def test_inference_mode_changes_nothing() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
+    plain = trace(net, (3, 8, 8))
+    with torch.inference_mode():
+        assert trace(net, (3, 8, 8)).nodes == plain.nodes
+
+
+@pytest.mark.parametrize(
+    ("thing", "told"),
+    [(nn.ReLU, "the class ReLU"), (torch.relu, "a builtin_function_or_method"), ({"w": 1}, "a dict")],
+)
+def test_what_is_no_network_is_refused(thing: Any, told: str) -> None:
+    with pytest.raises(TraceError, match=f"^a network is an nn.Module, not {told}$"):
+        trace(thing, (3, 8, 8))
 
 
 @pytest.mark.parametrize("shape", [(), (3, 0, 8), (3, -1, 8), (3, 8.5, 8)])

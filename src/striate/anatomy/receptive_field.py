@@ -109,6 +109,8 @@ def _merge(node: Node, sources: list[Node], given: list[Field]) -> Field:
     """The union of the branches, dimension by dimension, aligned at the right as broadcasting does."""
     n = len(node.shape)
     out = common(node, given)
+    if _places_apart(node, given):
+        return lose(node, sources, given, "values from several places are put side by side")
     axes: list[Axis | None] = []
     for d in range(-n, 0):
         met = [(s, a) for s, f in zip(sources, given, strict=True) if len(f.axes) >= -d and (a := f.axes[d])]
@@ -123,6 +125,12 @@ def _merge(node: Node, sources: list[Node], given: list[Field]) -> Field:
             return lose(node, sources, given, _disagreement(maps))
         axes.append(_union(maps, node))
     return replace(out, axes=tuple(axes))
+
+
+def _places_apart(node: Node, given: list[Field]) -> bool:
+    """Rows or columns of an image are made of values that see different parts of it."""
+    side_by_side = node.op in ("cat", "stack") and node.args["dim"] % len(node.shape) in (2, 3)
+    return side_by_side and len(node.shape) == 4 and len({f.seen for f in given}) > 1
 
 
 def _union(maps: list[tuple[Node, Axis]], node: Node) -> Axis | None:

@@ -85,6 +85,7 @@ class Graph:
         return tuple(map(tuple, users))
 
 
+@torch.inference_mode(False)  # whose tensors don't count writes
 def trace(
     module: nn.Module,
     input_shape: tuple[int, ...],
@@ -105,6 +106,10 @@ def trace(
     if math.prod((batch, *input_shape)) > LARGEST_INPUT:
         raise TraceError(
             f"input shape {(batch, *input_shape)}: no memory holds {math.prod(input_shape):.2g} values"
+        )
+    if not isinstance(module, nn.Module):
+        raise TraceError(
+            f"a network is an nn.Module, not {_told(module)}", "build it first, and give the whole of it"
         )
     module = uncompiled(module)
     shadow = meta_copy(module).train(training)
@@ -127,6 +132,11 @@ def trace(
         raise TraceError(f"{type(module).__name__} returns no tensor that depends on its input")
     layers = _layers(tracer, originals)
     return Graph(tuple(tracer.nodes), layers, outputs, frozenset(tracer.reworked))
+
+
+def _told(thing: object) -> str:
+    """`the class ReLU`, `a dict`, for messages."""
+    return f"the class {thing.__name__}" if isinstance(thing, type) else f"a {type(thing).__name__}"
 
 
 def _explain(error: Exception, call: "_Call") -> TraceError:
