@@ -89,6 +89,10 @@ CHANGED = {
         Forward(lambda m, x: m.bn(m.bn(x).relu()), bn=nn.BatchNorm2d(3)),
         r"used twice \(bn\.weight\) at bn",
     ),
+    "one kernel in two convolutions": (
+        Forward(lambda m, x: F.conv2d(F.conv2d(x, m.kernel), m.kernel), kernel=nn.Parameter(torch.ones(3, 3, 3, 3))),
+        r"used twice \(kernel\)",
+    ),
     "tied": (tied(), r"used twice \(0\.weight\) at 2"),
     "tied to its transpose": (
         Forward(lambda m, x: F.linear(m.fc(x.flatten(1)), m.fc.weight.t()), fc=nn.Linear(192, 4)),

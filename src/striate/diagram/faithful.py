@@ -15,7 +15,7 @@ BAKE = "torch.nn.utils bakes them in: prune.remove, remove_weight_norm, parametr
 
 def refuse_unfaithful(module: nn.Module, shape: Shape, graph: Graph) -> None:
     """UsageError that names the first layer which a diagram of `graph`, traced in eval mode, would change."""
-    owners: dict[str, Layer] = {}
+    owners: dict[str, int] = {}
     for layer in needed(graph):
         if any("weight" in node.args for node in layer.nodes):
             _refuse_shared(layer, owners)
@@ -47,13 +47,16 @@ def _weights(layer: Layer) -> list[str]:
     return list(dict.fromkeys(name for node in layer.nodes for name in node.params))
 
 
-def _refuse_shared(layer: Layer, owners: dict[str, Layer]) -> None:
-    for name in _weights(layer):
-        owner = owners.setdefault(name, layer)
-        if owner is not layer:
-            raise unsayable(
-                f"weights that are used twice ({name})", layer.path, "each layer has its own there"
-            )
+def _refuse_shared(layer: Layer, owners: dict[str, int]) -> None:
+    """Each weight enters one unit: a layer that has a word, or an operation."""
+    whole = type(layer.module) in MODULES
+    for node in layer.nodes:
+        unit = layer.output.id if whole else node.id
+        for name in node.params:
+            if owners.setdefault(name, unit) != unit:
+                raise unsayable(
+                    f"weights that are used twice ({name})", layer.path, "each layer has its own there"
+                )
 
 
 def _refuse_computed(layer: Layer, graph: Graph, module: nn.Module) -> None:
