@@ -6,6 +6,7 @@ import sys
 
 import matplotlib as mpl
 import numpy as np
+import pytest
 
 from striate.explain.picture import (
     BAR,
@@ -21,16 +22,19 @@ from striate.explain.picture import (
 )  # fmt: skip
 
 
-def test_a_window_that_a_notebook_asks_for_is_not_needed():
+@pytest.mark.parametrize(
+    "backend", ["module://not_installed.backend", "module://matplotlib_inline.backend_inline"]
+)
+def test_a_window_that_a_notebook_asks_for_is_not_needed(backend):
     """matplotlib refuses to be imported where MPLBACKEND names a module that isn't installed, as `!striate` has it."""
     code = (
         "import numpy as np; from striate.explain.picture import Scale; "
         "from striate.explain.health_chart import _figure; "
         "_figure(1); print(Scale(0, 1).paint(np.ones((1, 1))).tolist())"
     )
-    backend = {**os.environ, "MPLBACKEND": "module://not_installed.backend"}
+    environment = {**os.environ, "MPLBACKEND": backend}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=backend, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout == "[[[252, 255, 164]]]\n", done.stderr  # the end of inferno
 

@@ -2,7 +2,9 @@
 
 import math
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -156,14 +158,15 @@ def _fit(text: str, width: float, size: int = 11) -> str:
 
 def matplotlib() -> Any:
     """The library, whatever window the environment asks it for: nothing here opens one."""
+    asked = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib
-    except ValueError:  # MPLBACKEND of a notebook whose kernel lives elsewhere
-        asked = os.environ.pop("MPLBACKEND")
-        try:
-            import matplotlib
-        finally:
+    finally:
+        if asked is not None:
             os.environ["MPLBACKEND"] = asked
+    if asked:
+        with suppress(ValueError):  # that of a notebook whose kernel lives elsewhere
+            matplotlib.rcParams["backend"] = asked
     return matplotlib
 
 
