@@ -61,6 +61,7 @@ def test_a_grid_takes_every_step() -> None:
         ("batch_size=1..9:0", "lower"),
         ("lr=1..1e999", "lower"),
         ("lr=0.1,0.1", "lr: 0.1 is listed twice"),
+        ("momentum=0,0", "momentum: 0 is listed twice"),
         ("lr=0.1,,0.2", "lr: a value is missing in 0.1,,0.2"),
         ("learning_rate=1,2", "learning_rate is no field"),
     ],

@@ -247,6 +247,22 @@ def test_a_folder_holds_one_search(tmp_path: Path) -> None:
     assert tune({**SMALL, "workers": 1}, GRID, tmp_path, sampler="grid") == found
 
 
+def test_a_search_begun_when_sgd_had_no_momentum_goes_on_without(tmp_path: Path) -> None:
+    settings = {**SMALL, "opt": "sgd"}
+    found = tune(settings, GRID, tmp_path, sampler="grid")
+    study = study_in(tmp_path)
+    older = {"momentum": 0.9, "ema_decay": 0.999}  # such a search wrote down every field, heard or not
+    study.set_user_attr("settings", study.user_attrs["settings"] | older)
+    assert tune(settings, GRID, tmp_path, sampler="grid") == found
+    with pytest.raises(UsageError, match=r"another search: --momentum 0\.0 -> 0\.9"):
+        tune({**settings, "momentum": 0.9}, GRID, tmp_path, sampler="grid")
+
+
+def test_no_time_for_a_trial_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StriateError, match="no trial of 0 came to its end"):
+        tune(SMALL, GRID, tmp_path, timeout=-1)
+
+
 def test_bad_trials_end_early(tmp_path: Path) -> None:
     settings = {**SMALL, "epochs": 4}
     rates = (0.1, 0.1, 0.1, 0.1, 1e-9)  # the median pruner first watches four

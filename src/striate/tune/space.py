@@ -131,8 +131,8 @@ def _axis(name: str, values: Any) -> Axis:
     if not isinstance(values, list) or not values or not all(isinstance(v, Value) for v in values):
         raise UsageError(f"search: {name}: expected a list of values or LOW..HIGH, got {values!r:.100}")
     found = tuple(typed(v) if isinstance(v, str) else v for v in values)
-    if doubled := next((v for i, v in enumerate(found) if v in found[:i]), None):
-        raise UsageError(f"search: {name}: {doubled} is listed twice")
+    if doubled := [v for i, v in enumerate(found) if v in found[:i]]:
+        raise UsageError(f"search: {name}: {doubled[0]} is listed twice")
     if None in found:
         raise UsageError(f"search: {name}: a value is missing in {','.join(map(str, values)):.100}")
     return Choice(found)

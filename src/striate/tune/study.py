@@ -128,6 +128,10 @@ def _same_search(
     fixed = {k: v for k, v in (base.model_dump(mode="json") | usual).items() if k in compared}
     fixed["search"] = " ".join(f"{name}={axis}" for name, axis in axes.items())
     before = study.user_attrs.get("settings", fixed)
+    if (
+        base.opt == "sgd" and before.keys() - fixed.keys()
+    ):  # written, with all fields, when sgd had no momentum
+        before = before | {"momentum": 0.0}
     changed = [
         f"{flag(name)} {before[name]} -> {value}"
         for name, value in fixed.items()
@@ -194,8 +198,8 @@ def _outcome(study: "optuna.Study", output: Path) -> dict[str, Any]:
     trials = [trial for trial in study.trials if settled(trial)]
     states = [trial.state.name for trial in trials]
     if "COMPLETE" not in states:
-        causes = [t.user_attrs["error"] for t in trials if "error" in t.user_attrs]
-        raise StriateError(f"no trial of {len(trials)} came to its end" + f": {causes[-1]}" * bool(causes))
+        causes = [f": {t.user_attrs['error']}" for t in trials if "error" in t.user_attrs]
+        raise StriateError(f"no trial of {len(trials)} came to its end{''.join(causes[-1:])}")
     best = study.best_trial
     folder = Path(best.user_attrs["run"])
     if folder.is_dir():  # else on the machine that trained it
