@@ -126,11 +126,12 @@ def test_a_weight_is_an_image_that_is_there_so_often(digits, scale):
     assert np.abs(weighted - clone(net).fit(x, y).predict_proba(x)).max() > 0.01
 
 
-def test_equal_weights_are_none(digits):
+@pytest.mark.parametrize("weight", [7.0, 1e308])
+def test_equal_weights_are_none(digits, weight):
     x, y = digits
     net = ConvNetClassifier(NET, image_shape=(8, 8), epochs=1, device="cpu")
     without = clone(net).fit(x, y).predict_proba(x)
-    np.testing.assert_array_equal(without, clone(net).fit(x, y, np.full(len(y), 7.0)).predict_proba(x))
+    np.testing.assert_array_equal(without, clone(net).fit(x, y, np.full(len(y), weight)).predict_proba(x))
 
 
 @pytest.mark.parametrize(

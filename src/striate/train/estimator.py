@@ -159,6 +159,7 @@ def _checked(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float32]:
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError("sample_weight is zero for every image.")
+    weights /= weights.max()  # their sum may be over what a float holds
     return (weights / weights.mean()).astype(np.float32)
 
 
