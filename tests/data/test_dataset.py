@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from striate.data import load
-from striate.errors import DataError
+from striate.errors import DataError, UsageError
 
 
 def test_digits_are_scikit_learns_scaled_to_bytes() -> None:
@@ -67,6 +67,19 @@ def test_folder_with_splits_keeps_them(write_folder) -> None:
     assert set(data.val.ids) == {f"valid/a/{i}.png" for i in range(2)} | {
         f"valid/b/{i}.png" for i in range(3)
     }
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"split": (0.8, 0.1, 0.1)}, "is divided already, into train, val and test"),
+        ({"columns": {"path": "file"}}, "is no table"),
+    ],
+)
+def test_what_a_divided_folder_has_no_use_for_is_refused(write_folder, asked, said: str) -> None:
+    root = write_folder({f"{split}/{name}": 2 for split in ("train", "val", "test") for name in "ab"})
+    with pytest.raises(UsageError, match=said):
+        load(root, **asked)
 
 
 def test_test_split_alone_takes_val_from_train(write_folder) -> None:

@@ -107,6 +107,8 @@ def load(
     share = fractions(split) if split is not None else None
     known = preprocess.white if preprocess else UNKNOWN
     opened = open_source(source, columns, offline, known)
+    if columns and not opened.table:
+        raise UsageError(f"{opened.name} is no table: its images have no columns", "leave --columns out")
     scans = scan_stores(opened, thorough=on_bad_image == "skip")
     if splits and on_bad_image == "error":  # what was added since may be as bad as it likes
         opened = replace(opened, parts=restore(opened, splits))
@@ -118,6 +120,10 @@ def load(
     else:
         given = given_classes(classes) if classes is not None else None
         names = class_list(trainable(opened), given, allow_empty)
+        if share and opened.parts.keys() >= set(SPLITS):
+            raise UsageError(
+                f"{opened.name} is divided already, into train, val and test", "leave --split out"
+            )
         parts = divide(opened, share, seed, partial(_part_digests, scans))
         notes = (*notes, *_unfilled(opened, parts, share))
     prepare = preprocess or _preprocess(opened, scans, img_size, in_chans, resize)

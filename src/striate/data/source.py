@@ -73,6 +73,7 @@ class Source:
     parts: dict[str, Part]
     classes: tuple[str, ...] | None = None
     several: bool = False  # labels an image
+    table: bool = False  # what its images are, a table says
     folders: bool = False  # classes are folders: every split must have all of them
     empty: dict[str, tuple[str, ...]] = field(default_factory=dict)  # split -> class folders without an image
     stray: tuple[str, ...] = ()  # images that belong to no class

@@ -172,11 +172,12 @@ def _source(table: Table, files: Finder, name: str, columns: Mapping[str, str]) 
     whole = Part(ids, targets, FileStore(files.tree, paths), np.arange(len(paths)), groups, weights)
     notes = _notes(table, columns, roles, targets, classes, paths, files.prefix)
     if "split" not in roles:
-        return Source(name, {"all": whole}, classes, several, notes=notes)
+        return Source(name, {"all": whole}, classes, several, table=True, notes=notes)
     rows: dict[str, list[int]] = {}
     for row, split in enumerate(_split_words(table, roles["split"])):
         rows.setdefault(split, []).append(row)
-    return Source(name, {s: whole.take(r) for s, r in rows.items()}, classes, several, notes=notes)
+    parts = {split: whole.take(taken) for split, taken in rows.items()}
+    return Source(name, parts, classes, several, table=True, notes=notes)
 
 
 def _notes(
