@@ -205,6 +205,22 @@ def test_one_thing_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
         assert "one at a time" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["--find-lr", "--lr", "0.1"], "--lr"),
+        (["--find-batch-size", "-b", "8"], "--batch-size"),
+        (["--show-loop", "--output", "here"], "--output"),
+        (["--allow-changes"], "--allow-changes"),
+    ],
+)
+def test_what_a_rehearsal_or_a_new_run_has_no_use_for_is_refused(
+    words: list[str], flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "digits", "--model", "lenet5", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {flag} has no say")
+
+
 def test_the_outcome_for_people_and_for_scripts(
     asked: list[tuple[str, Any, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

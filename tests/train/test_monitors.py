@@ -58,7 +58,10 @@ def test_patience_goes_by_it_too():
     [
         ({"monitor": "top-10"}, "top-10: of 10 classes, it is always 1"),
         ({"monitor": "macro-f1", "split": (0.8, 0.0, 0.2)}, "macro-f1 needs a validation split"),
-        ({"monitor": "top-0"}, "monitor: expected 'accuracy', 'loss', 'balanced-accuracy' or 'macro-f1'"),
+        (
+            {"monitor": "top-0"},
+            "monitor: expected accuracy, loss, balanced-accuracy, macro-f1 or top-K, got 'top-0'",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_the_run(settings, says):

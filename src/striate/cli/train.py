@@ -62,12 +62,21 @@ def _train(
 
     The run keeps the weights that were best on the validation split and looks at the test split once.
     """
+    from striate.train.nature import flag
+
     settings = {name: value for name, value in fields.items() if value is not None}
     if str(resume).startswith("-"):
         raise UsageError(f"--resume: expected a run folder, got {resume}", "--resume RUN")
     if sum((bool(resume), find_lr, find_batch_size, show_loop)) > 1:
         raise UsageError("--resume, --find-lr, --find-batch-size and --show-loop: one at a time")
+    if allow_changes and not resume:
+        raise UsageError("--allow-changes has no say: no run goes on", "--resume RUN")
     if find_lr or find_batch_size or show_loop:
+        if output is not None:
+            raise UsageError("--output has no say: nothing is trained", "leave it out")
+        for found, name in ((find_lr, "lr"), (find_batch_size, "batch_size")):
+            if found and name in settings:
+                raise UsageError(f"{flag(name)} has no say: it is what is looked for", "leave it out")
         _rehearse(settings, config, find_lr, find_batch_size, as_json)
         return
     with progress(stderr=as_json) as listener:

@@ -13,6 +13,7 @@ Resume = Literal["freely", "longer", "allowed", "never"]
 Search = Literal["yes", "no", "not by loss"]
 # property of a recipe: why a field that needs it has no say, and what would give it one
 WITHOUT = {
+    "weights": ("--weights tells what the network starts from", ""),
     "starts_trained": ("the network starts from fresh weights", "--weights FILE or --pretrained"),
     "head_first": ("no head is fitted to frozen features", "--freeze features or --unfreeze N"),
     "trains_head": ("no head is trained in steps", "--freeze features or --unfreeze N, with --head linear or mlp"),
@@ -21,7 +22,7 @@ WITHOUT = {
         "--unfreeze 1, which trains the last stage too; --head-epochs tells how long a head is trained",
     ),
     "fits_by_steps": ("such a head isn't trained in steps", "--head linear or mlp"),
-    "unfreezes": ("no stage is unfrozen", "--unfreeze N"),
+    "unfreezes_more": ("no more than one stage is unfrozen", "--unfreeze N, for 2 stages or more"),
     "warms_up": ("the learning rate has no warm-up", "--sched one-cycle or cosine"),
     "decays": ("weights don't decay", "--weight-decay"),
     "is_patient": ("the run doesn't wait for an improvement", "--patience N"),

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from striate.errors import UsageError
+from striate.errors import UsageError, nearest, shown
 from striate.settings import typed
 from striate.train.nature import Nature, flag, natures, no_say, setting
 from striate.train.optim import MOMENTUM, defaults
@@ -35,12 +35,14 @@ NETWORK = Nature("network", resume="never", head=True, estimator=True)
 TRANSFER = Nature("transfer", resume="never", head=True, needs={"starts_trained": YES})
 TUNING = TRANSFER.but(resume="allowed", head=False)
 OPTIMISATION = Nature("optimisation", estimator=True)
+STEPS = OPTIMISATION.but(head=True, needs={"fits_by_steps": YES})
 PLATEAU = OPTIMISATION.but(estimator=False, needs={"sched": ("plateau",)})
 PATIENCE = OPTIMISATION.but(estimator=False, needs={"is_patient": YES})
 RUN = Nature("run", resume="freely")
 
 Monitor = Literal["accuracy", "loss", "balanced-accuracy", "macro-f1"]
-TopK = Annotated[str, Field(pattern=r"^top-[1-9][0-9]*$")]
+TOP_K = r"^top-[1-9][0-9]*$"
+TopK = Annotated[str, Field(pattern=TOP_K)]
 
 
 class Recipe(BaseModel):
@@ -128,7 +130,9 @@ class Recipe(BaseModel):
         "file of weights (torchvision, timm, Keras, striate), run, or published tag to start from",
     )
     pretrained: bool = setting(
-        TRANSFER.but(needs={}), False, "start from the network's published weights, downloaded once"
+        TRANSFER.but(needs={"weights": (None,)}),
+        False,
+        "start from the network's published weights, downloaded once",
     )
     compare_scratch: bool = setting(
         TRANSFER.but(resume="allowed"), False, "train the same network without the weights as well"
@@ -146,7 +150,7 @@ class Recipe(BaseModel):
         TRANSFER.but(needs={"trains_head": YES}), 30, "passes of the head over the features", ge=1, le=10_000
     )
     gradual: bool = setting(
-        TUNING.but(needs={"unfreezes": YES}),
+        TUNING.but(needs={"unfreezes_more": YES}),
         False,
         "unfreeze one stage after the other, the last first",
     )
@@ -176,7 +180,7 @@ class Recipe(BaseModel):
         le=1_000_000,
     )
     batch_size: int = setting(
-        OPTIMISATION.but(head=True, estimator=False, needs={"fits_by_steps": YES}, short="-b"),
+        STEPS.but(estimator=False, short="-b"),
         64,
         "images a step",
         ge=1,
@@ -230,7 +234,7 @@ class Recipe(BaseModel):
         ge=0,
     )
     weight_decay: float | None = setting(
-        OPTIMISATION.but(head=True, estimator=False, needs={"fits_by_steps": YES}),
+        STEPS.but(estimator=False),
         None,
         "decay of weights, not of norms and biases; default by optimiser",
         ge=0,
@@ -251,7 +255,7 @@ class Recipe(BaseModel):
         lt=1,
     )
     loss: Loss | None = setting(
-        OPTIMISATION.but(head=True, search="not by loss"),
+        STEPS.but(search="not by loss"),
         None,
         "default: cross-entropy, binary where images have several labels",
     )
@@ -262,11 +266,9 @@ class Recipe(BaseModel):
         ge=0,
         le=10,
     )
-    smoothing: float = setting(
-        OPTIMISATION.but(head=True, search="not by loss"), 0.0, "label smoothing", ge=0, lt=1
-    )
+    smoothing: float = setting(STEPS.but(search="not by loss"), 0.0, "label smoothing", ge=0, lt=1)
     class_weights: bool = setting(
-        OPTIMISATION.but(head=True, needs={"fits_by_steps": YES}),
+        STEPS,
         False,
         "let rare classes count more in the training loss",
     )
@@ -298,7 +300,7 @@ class Recipe(BaseModel):
         "value that patience wants to see beaten, not approached",
     )
     monitor: Monitor | TopK = setting(
-        OPTIMISATION.but(head=True, search="no", estimator=False, needs={"fits_by_steps": YES}),
+        STEPS.but(search="no", estimator=False),
         "accuracy",
         "what best, patience and plateau watch on the validation split; top-5: of the 5 most probable classes, one is "
         "right",
@@ -367,6 +369,17 @@ class Recipe(BaseModel):
     @classmethod
     def _channels(cls, value: Any) -> Any:
         return typed(value)
+
+    @field_validator("monitor", mode="before")
+    @classmethod
+    def _watched(cls, value: Any) -> Any:
+        known = get_args(Monitor)
+        if value in known or re.fullmatch(TOP_K, str(value)):
+            return value
+        raise UsageError(
+            f"expected {', '.join(known)} or top-K, got {shown(value)}",
+            nearest(str(value), (*known, "top-5")),
+        )
 
     @field_validator("init")
     @classmethod
@@ -454,7 +467,8 @@ class Recipe(BaseModel):
             value, default = getattr(self, name), Recipe.model_fields[name].default
             off = value is None or (value == default and value in (0, "none"))
             if name in asked and not off and (lack := no_say(self, nature)):
-                raise UsageError(f"{flag(name)} has no say: {lack[0]}", f"leave it out, or add {lack[1]}")
+                more = f", or add {lack[1]}" if lack[1] else ""
+                raise UsageError(f"{flag(name)} has no say: {lack[0]}", f"leave it out{more}")
         return self
 
     @property
@@ -488,9 +502,9 @@ class Recipe(BaseModel):
         return self.trains_network or self.trains_head
 
     @property
-    def unfreezes(self) -> bool:
-        """Whether the last stages are trained after the head."""
-        return self.unfreeze > 0
+    def unfreezes_more(self) -> bool:
+        """Whether several stages are trained after the head."""
+        return self.unfreeze > 1
 
     @property
     def warms_up(self) -> bool:
