@@ -23,7 +23,7 @@ from striate.ship.convert import converted
 from striate.ship.export import beside, certificate_path, export
 from striate.ship.parity import Certificate
 from striate.ship.pixels import Classifier
-from striate.ship.samples import batches, samples
+from striate.ship.samples import batches, of_data, samples
 from striate.train import Model, Run
 
 TO = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
@@ -361,6 +361,14 @@ def test_a_run_whose_data_is_gone_says_how_to_go_on(run: Run, monkeypatch: pytes
         export(run.folder)
     assert error.value.hint == "--data DATA takes other pictures of the same classes"
     assert export(run.folder, data="digits", images=3).n == 3
+
+
+def test_a_run_s_own_data_elsewhere_keeps_its_division(run: Run) -> None:
+    """No picture that trained the network is counted as one that it is new to."""
+    parts = of_data("digits", run.model(), apart=False, splits=run.splits)
+    assert {split: list(part.ids) for split, part in parts.items()} == {
+        split: run.splits[split]["ids"] for split in ("train", "val", "test")
+    }
 
 
 def test_the_version_of_the_operators(run: Run, tmp_path: Path) -> None:

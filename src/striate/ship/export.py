@@ -92,11 +92,12 @@ def _network(run: Run | Path | str) -> tuple[Path, Model]:
 
 def _pictures(run: Run | Path | str, model: Model, data: Path | str | None, int8: bool) -> dict[str, Part]:
     """What to compare on, and to calibrate with."""
-    if data is not None:
-        return of_data(data, model, apart=int8)
     if not isinstance(run, Run) and Path(run).suffix == ".safetensors":
-        raise UsageError(f"{run} says nothing of its data", "--data DATA has pictures to compare on")
-    return of_run(run if isinstance(run, Run) else Run.open(run))
+        if data is None:
+            raise UsageError(f"{run} says nothing of its data", "--data DATA has pictures to compare on")
+        return of_data(data, model, apart=int8)
+    run = run if isinstance(run, Run) else Run.open(run)
+    return of_run(run) if data is None else of_data(data, model, int8, run.splits)
 
 
 def _publish(draft: Path, target: Path, certificate: Certificate, facts: Mapping[str, Any]) -> None:

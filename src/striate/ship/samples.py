@@ -1,8 +1,10 @@
 """Real pictures of a run's splits as they lie in its data: decoded, but neither cut nor resized."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +70,17 @@ def of_run(run: Run) -> dict[str, Part]:
         raise DataError(str(error), "--data DATA takes other pictures of the same classes") from error
 
 
-def of_data(data: Path | str, model: Model, apart: bool) -> dict[str, Part]:
-    """The parts of other data; where it has none of its own, all is `test`, or with `apart` what training leaves it."""
+def of_data(
+    data: Path | str, model: Model, apart: bool, splits: Mapping[str, Any] | None = None
+) -> dict[str, Part]:
+    """The parts of other data; those that a run stored in `splits`, where it is the run's own, moved.
+
+    Where it has no parts, all is `test`, or with `apart` what training leaves it.
+    """
     source = open_source(str(data), offline=True, white=model.preprocess.white)
+    if splits is not None:
+        with suppress(DataError):
+            return restore(source, splits)
     unknown = sorted({name for part in source.parts.values() for name in present(part)} - set(model.classes))
     if unknown:
         raise DataError(
