@@ -71,9 +71,8 @@ def train(
         engine = _engine(model, recipe)
         if not ranks.first:  # every rank draws its own dropout
             stream = Stream(recipe.seed + ranks.rank, device)
-        loop = Loop(
-            recipe, data, engine, group=ranks, stream=stream
-        )  # what can't work is refused before a folder is
+        # what can't work is refused before a folder is there
+        loop = Loop(recipe, data, engine, group=ranks, stream=stream)
         run = Run(Path(ranks.gather(str(make_folder(asked, output)) if ranks.first else "")[0]))
         with hold(run.folder, ranks.first):
             if ranks.first:
