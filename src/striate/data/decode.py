@@ -137,9 +137,8 @@ def _opencv(data: bytes, head: Header, channels: int, at_least: tuple[int, int] 
     import cv2
 
     by = _shrink(head, max(at_least)) if head.format == "JPEG" and at_least else 1
-    luma = (
-        channels == 1 and head.format == "JPEG"
-    )  # libpng's grey weighs linear light where a chunk tells a gamma
+    # libpng's grey weighs linear light where a chunk tells a gamma
+    luma = channels == 1 and head.format == "JPEG"
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), (GREY if luma else COLOUR)[by])
     if pixels is None:
         raise _broken(head)

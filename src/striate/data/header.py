@@ -28,9 +28,8 @@ BITS, COMPRESSION = 258, 259  # tags of a TIFF
 DEFLATE, LZW = 1032, 2731  # bytes that one byte can stand for: 258 in two bits, 4096 in twelve
 PACKED = {5: LZW, 8: DEFLATE, 32946: DEFLATE, 32773: 64, 7: 1536}  # by the compression of a TIFF; 7 is JPEG
 FAX = (2, 3, 4)  # compressions of a TIFF in which a row takes a bit at least
-MARKER = re.compile(
-    rb"\xff[^\x00\x01\xd0-\xd7\xff]"
-)  # of a JPEG, that carries a length: not TEM, not RST0..RST7
+# of a JPEG, that carries a length: not TEM, not RST0..RST7
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ from striate.data.source import Pixels
 from striate.errors import DataError
 
 Numbers = npt.NDArray[Any]
-White = tuple[
-    int, int
-]  # which number is white among integers wider than a byte, and among floats; 0: not known
+# which number is white among integers wider than a byte, and among floats; 0: not known
+White = tuple[int, int]
 UNKNOWN: White = (0, 0)
 ROOM = 1 / 512  # half a level of 256, by which rounding may leave the range
 CLEAR = 2  # floats that reach this are on 0..255: on that scale it's black still

@@ -87,9 +87,8 @@ def _listing(tree: Tree, tables: Sequence[str], columns: Mapping[str, str]) -> l
     for path in tables:
         try:
             data = tree.read(path)
-            if (
-                max(data.count(b"\n"), data.count(b"\r")) <= half
-            ):  # a table for every image, say: none needs to be parsed
+            # a table for every image, say: none needs to be parsed
+            if max(data.count(b"\n"), data.count(b"\r")) <= half:
                 continue
             table = read_csv(data, path)
             files = Finder(tree, _folder(path), anywhere=False)

@@ -35,19 +35,21 @@ WINDOWS = {
     "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "reflection_pad2d", "replication_pad2d",
 }  # fmt: skip
 MEANS = {"mean", "sum", "amax", "amin", "max", "min", "logsumexp"}
+# their further tensors say which values, and have no place themselves
 INDEXED = {
     "index",
     "index_select",
     "gather",
-}  # their further tensors say which values, and have no place themselves
+}
 PRODUCTS = {"mm", "bmm", "addmm", "baddbmm"}
+# of floats only
 FRACTIONS = {
     "im2col",
     "pixel_shuffle",
     "pixel_unshuffle",
     "channel_shuffle",
     "native_channel_shuffle",
-}  # of floats only
+}
 NOWHERE = -1
 
 

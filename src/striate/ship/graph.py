@@ -67,10 +67,11 @@ def onnx_model(model: Model, opset: int | None = None) -> onnx.ModelProto:
         )
     assert exported is not None
     proto = exported.model_proto
+    # where it can't, torch writes another one and says so in its log
     if opset not in (
         None,
         opset_of(proto),
-    ):  # where it can't, torch writes another one and says so in its log
+    ):
         raise StriateError(f"--opset {opset}: torch writes this network in {opset_of(proto)}")
     _name(proto.graph)
     for key, value in facts(model).items():

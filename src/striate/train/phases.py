@@ -84,9 +84,8 @@ def prepared(recipe: Recipe, found: Pretrained | None) -> Preprocess | None:
         return None
     size = recipe.img_size or found.preprocess.size
     resize = found.preprocess.resize if recipe.resize == "squash" else recipe.resize
-    return replace(
-        found.preprocess, size=size, resize=resize, white=UNKNOWN
-    )  # the data have a scale of their own
+    # the data have a scale of their own
+    return replace(found.preprocess, size=size, resize=resize, white=UNKNOWN)
 
 
 def network(recipe: Recipe, data: DataSet, found: Pretrained, outputs: int) -> Net:

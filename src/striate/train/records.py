@@ -15,12 +15,13 @@ from striate.files import check, parse
 from striate.train.checkpoint import load_state
 
 STRICT = ConfigDict(strict=True, extra="allow")
+# of metrics.csv, that others count on
 COLUMNS = (
     "epoch",
     "train_loss",
     "train_accuracy",
     "images_per_second",
-)  # of metrics.csv, that others count on
+)
 
 
 class Outcome(TypedDict):

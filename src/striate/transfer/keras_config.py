@@ -15,9 +15,8 @@ from striate.errors import DataError, UsageError
 # act in training alone
 RANDOM = frozenset(("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast",
                     "RandomBrightness", "GaussianNoise", "GaussianDropout"))  # fmt: skip
-ARITHMETIC = frozenset(
-    ("TrueDivide", "Divide", "Subtract", "Add", "Multiply")
-)  # the last two may merge branches
+# the last two may merge branches
+ARITHMETIC = frozenset(("TrueDivide", "Divide", "Subtract", "Add", "Multiply"))
 PIXELS = frozenset(("Rescaling", "Normalization", "GetItem", "Stack", "TrueDivide", "Divide", "Subtract"))
 MODELS = ("Functional", "Sequential", "Model")
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "BatchNormalization")
@@ -107,11 +106,12 @@ def _activation(found: list[Mapping[str, Any]]) -> str:
 
 def _pixels(found: list[Mapping[str, Any]], c: int, path: Path) -> Pixels | None:
     """The arithmetic before the first layer of another kind; None where there is none."""
+    # y[i] = scale[i] * x[source[i]] + offset[i]
     source, scale, offset = (
         np.arange(c),
         np.ones(c),
         np.zeros(c),
-    )  # y[i] = scale[i] * x[source[i]] + offset[i]
+    )
     picked: list[int] = []
     done = False
     for i, layer in enumerate(found):

@@ -180,9 +180,8 @@ def _legacy(walk: _Walk, f: Any) -> list[KerasLayer]:
         for key in _texts(group, "weight_names"):
             inside[key.rpartition("/")[0]].append(walk.array(walk.get(group, key)))
         for path, arrays in inside.items():
-            one = (
-                name if len(inside) == 1 else path.rpartition("/")[2]
-            )  # of a network inside, its layers' names
+            # of a network inside, its layers' names
+            one = name if len(inside) == 1 else path.rpartition("/")[2]
             layers.append(KerasLayer(one, None, len(layers), _named(arrays, one, walk.path)))
     return layers
 
@@ -204,9 +203,8 @@ def _saved(walk: _Walk, f: Any) -> list[KerasLayer]:
         name = variables.attrs.get("name")
         named = _named(arrays, where, walk.path)
         layer = KerasLayer(None if name is None else str(name), kind, int(number or 0), named)
-        layers.append(
-            ((KINDS.index(kind), -path.count("/"), layer.number), layer)
-        )  # those of a network inside first
+        # those of a network inside first
+        layers.append(((KINDS.index(kind), -path.count("/"), layer.number), layer))
     return [layer for _, layer in sorted(layers, key=lambda found: found[0])]
 
 

@@ -12,6 +12,7 @@ from striate.errors import DataError
 from striate.transfer.names import few
 from striate.transfer.state import COUNTER, fits
 
+# the usual before the unusual
 WRAPPED = (
     "state_dict",
     "model_state_dict",
@@ -19,10 +20,9 @@ WRAPPED = (
     "net",
     "network",
     "module",
-)  # the usual before the unusual
-AVERAGED = re.compile(
-    r"(?:.*[_.])?(?:ema|swa|average|averaged)(?:[_.].*)?"
-)  # of weights: what timm takes first, too
+)
+# of weights: what timm takes first, too
+AVERAGED = re.compile(r"(?:.*[_.])?(?:ema|swa|average|averaged)(?:[_.].*)?")
 COUNTERS = (COUNTER, "n_averaged")  # nothing that is computed depends on them
 
 

@@ -128,9 +128,8 @@ def _same_search(
     fixed = {k: v for k, v in (base.model_dump(mode="json") | usual).items() if k in compared}
     fixed["search"] = " ".join(f"{name}={axis}" for name, axis in axes.items())
     before = study.user_attrs.get("settings", fixed)
-    if (
-        base.opt == "sgd" and before.keys() - fixed.keys()
-    ):  # written, with all fields, when sgd had no momentum
+    # written, with all fields, when sgd had no momentum
+    if base.opt == "sgd" and before.keys() - fixed.keys():
         before = before | {"momentum": 0.0}
     changed = [
         f"{flag(name)} {before[name]} -> {value}"

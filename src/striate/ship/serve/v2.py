@@ -229,9 +229,8 @@ def _wanted(told: Mapping[str, Any]) -> list[_Output]:
         name, how = text(output, "name"), _fields(output, "parameters")
         if name not in (OUTPUT, LABELS):
             raise bad(f"outputs: there are {OUTPUT} and {LABELS}", "outputs")
-        if name in [
-            known.name for known in found
-        ]:  # else a small request could ask for an answer without end
+        # else a small request could ask for an answer without end
+        if name in [known.name for known in found]:
             raise bad(f"outputs: {name} stands twice", "outputs")
         _no_shared_memory(how)
         found.append(_Output(name, _flag(how, "binary_data", after), _count(name, how)))
