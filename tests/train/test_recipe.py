@@ -183,6 +183,12 @@ def test_a_fault_is_told_of_the_file_only_where_it_is_the_file_s(tmp_path):
         recipe({}, tmp_path / "r.yaml")
 
 
+def test_the_recipe_of_a_run_that_was_cut_is_named(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("data: digits\n")
+    with pytest.raises(UsageError, match=r"recipe\.yaml: model is missing"):
+        stored(tmp_path / "recipe.yaml")
+
+
 def test_a_missing_field_says_what_it_is_for():
     with pytest.raises(UsageError, match="model is missing") as caught:
         recipe({"data": "digits"})

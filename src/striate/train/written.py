@@ -37,7 +37,11 @@ def recipe(
 
 def stored(config: Path) -> Recipe:
     """The recipe that a run has written, everything effective; what has no say in it is as by default."""
-    return heeded(recipe({}, config, asked=()))
+    try:
+        return heeded(recipe({}, config, asked=()))
+    except UsageError as error:
+        where = "" if str(config) in str(error) else f"{config}: "
+        raise UsageError(f"{where}{error}", error.hint) from None
 
 
 def altered(r: Recipe, changes: Mapping[str, Any]) -> Recipe:
