@@ -357,7 +357,7 @@ def test_classes_that_the_weights_know_keep_their_head(shared_data, weights, tmp
         ({"weights": "W", "head": "knn"}, "--head has no say: no head is fitted to frozen features"),
         ({"weights": "W", "model": "INPUT => FC(3)"}, "are for networks of the zoo"),
         (
-            {"weights": "W", "freeze": "features", "head": "knn", "two": True},
+            {"weights": "W", "freeze": "features", "head": "knn", "several": True},
             "--head knn chooses one class of several",
         ),
         ({"weights": "nowhere.h5"}, "no file of weights at nowhere"),
@@ -367,9 +367,11 @@ def test_classes_that_the_weights_know_keep_their_head(shared_data, weights, tmp
 )
 def test_what_can_not_be(fields, says, shapes, weights, tmp_path):
     fields = {k: weights if v == "W" else v for k, v in fields.items()}
-    if fields.pop("two", False):
-        shapes = shutil.copytree(shapes, tmp_path / "two", ignore=shutil.ignore_patterns("circle"))
-        fields["loss"] = "binary-cross-entropy"
+    if fields.pop("several", False):
+        shapes = shutil.copytree(shapes, tmp_path / "several")
+        files = sorted(shapes.rglob("*.jpg"))
+        rows = [f"{file.relative_to(shapes)},{file.parent.name}|picture" for file in files]
+        (shapes / "labels.csv").write_text("\n".join(["file,label", *rows]))
     settings = {"data": str(shapes), "model": "resnet8", **QUICK, "head_epochs": None, "batch_size": None}
     with pytest.raises(UsageError, match=says):
         train(recipe({**settings, **fields}), tmp_path / "run")
